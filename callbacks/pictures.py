@@ -1,0 +1,73 @@
+"""Training curves and the method's own pictures, in ``figures/`` and on the dashboard."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytorch_lightning import LightningModule, Trainer
+
+from callbacks.best_weights import BestWeights
+from callbacks.epoch_metrics import EpochMetricsCallback
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Pictures(EpochMetricsCallback):
+    """Draws after the test: the curves of all phases, then what ``module.figures`` yields.
+
+    The files lie in ``figures/`` of the run folder (``trainer.default_root_dir``); loggers that can show
+    images get the same files.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._phases: dict[str, int] = {}  # first epoch of each, counted across phases
+        self._best: dict[str, int] = {}  # epoch whose weights each phase ended with
+        self.published: dict[str, Any] | None = None  # the harness fills it: a line across the curves
+
+    def on_epoch_metrics(
+        self, trainer: Trainer, pl_module: LightningModule, epoch: int, metrics: Mapping[str, float]
+    ) -> None:
+        before = getattr(pl_module, "epochs_before", 0)
+        phase = getattr(pl_module, "phase", "fit")
+        self._rows.append({"epoch": before + epoch, **metrics})
+        self._phases.setdefault(phase, before)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, BestWeights) and callback.best_epoch >= 0:
+                phase = getattr(pl_module, "phase", "fit")
+                self._best[phase] = self._phases[phase] + callback.best_epoch
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        from harness.figures import save_png
+
+        folder = Path(trainer.default_root_dir) / "figures"
+        folder.mkdir(exist_ok=True)
+        for name, figure in self._draw(trainer, pl_module):
+            path = folder / f"{name}.png"
+            save_png(figure, path)
+            for logger in trainer.loggers:
+                if hasattr(logger, "log_image"):
+                    logger.log_image(key=f"figures/{name}", images=[str(path)])
+
+    def _draw(self, trainer: Trainer, pl_module: LightningModule) -> Iterator[tuple[str, "Figure"]]:
+        from harness.curves import PhaseMark, PublishedValue, training_curves
+
+        if self._rows:
+            marks = [PhaseMark(name, start, self._best.get(name)) for name, start in self._phases.items()]
+            published = self.published and PublishedValue(self.published["value"], self.published["spread"])
+            yield "training_curves", training_curves(self._rows, marks, published or None)
+        if hasattr(pl_module, "figures"):
+            yield from pl_module.figures(trainer.datamodule)  # type: ignore[attr-defined]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self._rows, "phases": self._phases, "best": self._best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._rows = state_dict["rows"]
+        self._phases = state_dict["phases"]
+        self._best = state_dict["best"]

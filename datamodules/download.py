@@ -1,0 +1,382 @@
+"""Files of public data sets: found on disk or downloaded, and never opened before their SHA-256 agrees.
+
+A file is looked for under ``paths.data``, then under ``paths.cache``. What is missing is downloaded over
+verified TLS into the first of the two that can be written to. A file that is there but differs from what
+was published stops the run: it may be the user's only copy, so it is never replaced in silence.
+
+Beside a downloaded file two helpers may remain: ``<file>.part``, an unfinished download which the next run
+continues (and discards if it turns out wrong), and ``.download.lock``, an empty file which lets two
+processes fetch the same data set at once.
+
+No torch in here: fetching can be tried before anything heavy is imported.
+"""
+
+import contextlib
+import errno
+import hashlib
+import http.client
+import os
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from harness.errors import UserError
+
+_CHUNK = 1 << 18  # bytes
+_TIMEOUT = 15.0  # seconds without a byte before an attempt is given up
+_REACH_TIMEOUT = 5.0  # seconds in all to open the first connection; a closed network must be noticed quickly
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file of a data set.
+
+    Attributes:
+        path: where it lies below the folder of data sets, ``planetoid/Cora/raw/ind.cora.x``.
+        url: where it is published; https.
+        sha256: lower-case hashes of the copies that are accepted, the published file's first.
+    """
+
+    path: str
+    url: str
+    sha256: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How stubbornly a download is tried.
+
+    Attributes:
+        attempts: connections tried before giving up, at least 1.
+        backoff: seconds before the second attempt; doubled for each further one.
+    """
+
+    attempts: int = 4
+    backoff: float = 0.5
+
+
+class _UnreachableError(OSError):
+    """No connection to the server at all: retrying would only keep the user waiting."""
+
+
+class _PassingError(OSError):
+    """A passing fault: the next attempt may succeed."""
+
+
+def fetch(
+    name: str,
+    files: Sequence[RemoteFile],
+    root: str,
+    cache: str,
+    *,
+    patience: Patience = Patience(),
+    allow_loopback_http: bool = False,
+) -> list[Path]:
+    """Paths of ``files``, each verified; what is missing is downloaded first.
+
+    Args:
+        name: the ``data=`` choice, for messages.
+        files: what the data set consists of.
+        root: folder of data sets (``paths.data``); may be missing or read-only.
+        cache: where downloads go when ``root`` cannot be written to (``paths.cache``).
+        patience: attempts and waiting time.
+        allow_loopback_http: accept plain http from this machine itself; for tests.
+
+    Returns:
+        One existing path per file, in order.
+
+    Raises:
+        UserError: an existing file differs from the published one, there is no network, the server
+            fails or sends something else, the disk is full, or neither folder can be written to.
+    """
+    missing = next((file for file in files if locate(file, root, cache) is None), None)
+    if missing is not None:
+        # Before any folder is made: without a network nothing is left behind.
+        with _explained(name, missing, root, cache):
+            _check_scheme(missing.url, allow_loopback_http)
+            _reach(missing.url)
+    paths = []
+    for file in files:
+        path = locate(file, root, cache)
+        if path is None:
+            with _explained(name, file, root, cache):
+                _check_scheme(file.url, allow_loopback_http)
+                path = _download(
+                    name, file, _writable_target(file, root, cache), patience, allow_loopback_http
+                )
+        else:
+            _verify(name, path, _sha256_of_file(path), file.sha256)
+        paths.append(path)
+    return paths
+
+
+def read_verified(name: str, file: RemoteFile, root: str, cache: str) -> bytes:
+    """Content of ``file``, hashed and returned from one read, so that no other content can slip between.
+
+    Args:
+        name: the ``data=`` choice, for messages.
+        file: which file; it must have been fetched.
+        root: folder of data sets.
+        cache: second place to look.
+
+    Raises:
+        UserError: the file is missing or its SHA-256 is not an accepted one.
+    """
+    path = locate(file, root, cache)
+    if path is None:
+        raise UserError(
+            f"data={name}: {file.path} is neither under paths.data={root} nor under paths.cache={cache}. "
+            "Call prepare_data() first: it fetches what is missing."
+        )
+    content = path.read_bytes()
+    _verify(name, path, hashlib.sha256(content).hexdigest(), file.sha256)
+    return content
+
+
+def locate(file: RemoteFile, root: str, cache: str) -> Path | None:
+    """Where ``file`` lies, ``root`` before ``cache``, or None; its content is not looked at."""
+    for base in (root, cache):
+        path = Path(base).expanduser() / file.path
+        if path.is_file():
+            return path
+    return None
+
+
+def _verify(name: str, path: Path, found: str, expected: tuple[str, ...]) -> None:
+    if found not in expected:
+        raise UserError(
+            f"data={name}: {path} is not the published file (altered or truncated): SHA-256 expected "
+            f"{' or '.join(expected)}, found {found}. It was not opened. Delete it and run again to download "
+            "it, or point paths.data at a folder with the original."
+        )
+
+
+def _sha256_of_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def _explained(name: str, file: RemoteFile, root: str, cache: str) -> Iterator[None]:
+    """Turns what can go wrong on the way into one line with the way out."""
+    way_out = (
+        "Set paths.data=<folder> (or TENFOLD_DATA=<folder>) to a folder that holds it, "
+        "or use data=digits_graph, which needs no network."
+    )
+    try:
+        yield
+    except (urllib.error.URLError, http.client.HTTPException, _UnreachableError, _PassingError) as error:
+        raise UserError(
+            f"data={name}: {file.path} is neither under paths.data={root} nor under paths.cache={cache}, and "
+            f"{file.url} could not be downloaded ({_reason(error)}). {way_out}"
+        ) from error
+    except OSError as error:
+        where = error.filename or f"{root} or {cache}"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"data={name}: no space left while writing {file.path} to {where}. Free some, or set "
+                "paths.data or paths.cache to a folder on a larger disk."
+            ) from error
+        raise UserError(
+            f"data={name}: {file.path} cannot be stored in {where} ({error.strerror or error}). Set "
+            "paths.data or paths.cache to a folder you can write to."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the server answered {error.code} {error.reason}"
+    if isinstance(error, urllib.error.URLError):
+        return str(error.reason)
+    return str(error) or type(error).__name__
+
+
+def _check_scheme(url: str, allow_loopback_http: bool) -> None:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "https":
+        return
+    if not (allow_loopback_http and parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        raise _UnreachableError(f"refused: {url} is not https")
+
+
+def _reach(url: str) -> None:
+    """Tries one connection within a few seconds in all.
+
+    Left to itself the library tries every address of a host for the full timeout, so that a network which
+    swallows packets, as compute nodes often have, would keep the user waiting for minutes.
+
+    Raises:
+        _UnreachableError: the name is not known, or nothing answers.
+    """
+    parts = urllib.parse.urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
+        return  # the proxy resolves and connects; its own failure is reported by the download
+    try:
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise _UnreachableError(f"no network, or {host} is not known: {error.strerror}") from error
+    deadline = time.monotonic() + _REACH_TIMEOUT
+    # One address of each kind: a machine may have a dead IPv6 route and a good IPv4 one, or the reverse.
+    kinds = list({family: address for family, *_, address in reversed(addresses)}.items())
+    fault: OSError | None = None
+    for left, (family, address) in zip(range(len(kinds), 0, -1), kinds, strict=True):
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.settimeout(max(0.1, (deadline - time.monotonic()) / left))
+            try:
+                probe.connect(address)
+                return
+            except OSError as error:
+                fault = error
+    raise _UnreachableError(f"no connection to {host}: {fault}") from fault
+
+
+def _writable_target(file: RemoteFile, root: str, cache: str) -> Path:
+    """Place for a download: below ``root`` if a file can be made there, else below ``cache``.
+
+    Tried rather than asked: permission bits say nothing of read-only mounts or of a superuser's rights.
+    """
+    for base in (root, cache):
+        target = Path(base).expanduser() / file.path
+        probe = target.with_name(f".write_test.{os.getpid()}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+                raise
+        else:
+            return target
+    raise PermissionError(errno.EACCES, "neither can be written to", f"{root} or {cache}")
+
+
+def _download(
+    name: str, file: RemoteFile, target: Path, patience: Patience, allow_loopback_http: bool
+) -> Path:
+    """Downloads to ``<target>.part``, verifies, then moves into place in one step."""
+    with FileLock(target.parent / ".download.lock"):
+        if target.is_file():  # another process was faster
+            _verify(name, target, _sha256_of_file(target), file.sha256)
+            return target
+        part = target.with_name(target.name + ".part")
+        continued = part.exists()
+        found = _collect(file.url, part, patience, allow_loopback_http)
+        if found not in file.sha256 and continued:
+            # The leftover of an earlier run may be what is wrong: once more from the first byte.
+            part.unlink()
+            found = _collect(file.url, part, patience, allow_loopback_http)
+        if found not in file.sha256:
+            part.unlink()
+            raise UserError(
+                f"data={name}: {file.url} sent something else than the published file: SHA-256 expected "
+                f"{' or '.join(file.sha256)}, found {found}. It was discarded unopened. Try again later, or "
+                "set paths.data=<folder> to a folder that holds the original."
+            )
+        part.replace(target)
+    return target
+
+
+def _collect(url: str, part: Path, patience: Patience, allow_loopback_http: bool) -> str:
+    """Completes ``part`` from ``url`` with retries; returns its SHA-256."""
+    opener = urllib.request.build_opener(
+        urllib.request.HTTPSHandler(context=ssl.create_default_context()), _SafeRedirect(allow_loopback_http)
+    )
+    validator = ""  # ETag of the first answer: a later one must continue the same content
+    for attempt in range(patience.attempts):
+        try:
+            validator = _append(opener, url, part, validator)
+            return _sha256_of_file(part)
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code == 416:  # nothing beyond our last byte: the leftover is not this file's beginning
+                part.unlink(missing_ok=True)
+            elif error.code < 500 and error.code not in (408, 429):
+                raise
+            fault: Exception = error
+        except urllib.error.URLError as error:
+            if isinstance(error.reason, ssl.SSLCertVerificationError | socket.gaierror):
+                raise
+            fault = error
+        except (
+            _PassingError,
+            TimeoutError,
+            ConnectionError,
+            ssl.SSLError,
+            http.client.HTTPException,
+        ) as error:
+            fault = (
+                error
+                if isinstance(error, _PassingError)
+                else _PassingError(str(error) or "the connection broke")
+            )
+        if attempt + 1 < patience.attempts:
+            time.sleep(patience.backoff * 2**attempt)
+    raise fault
+
+
+def _append(opener: urllib.request.OpenerDirector, url: str, part: Path, validator: str) -> str:
+    """One request: continues ``part`` where the server allows it, else begins anew. Returns the ETag.
+
+    Raises:
+        _PassingError: the connection ended before the announced length.
+    """
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity", "User-Agent": "tenfold"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+        if validator and not validator.startswith("W/"):
+            request.add_header("If-Range", validator)
+    with opener.open(request, timeout=_TIMEOUT) as answer:
+        begin = f"bytes {have}-"
+        continues = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(begin)
+        start = have if continues else 0
+        length = answer.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        with part.open("ab" if continues else "wb") as sink, _progress(part.stem, start, total) as advance:
+            while chunk := answer.read(_CHUNK):
+                sink.write(chunk)
+                advance(len(chunk))
+            sink.flush()
+            os.fsync(sink.fileno())
+        if total is not None and part.stat().st_size < total:
+            raise _PassingError(f"the connection ended after {part.stat().st_size} of {total} bytes")
+        return answer.headers.get("ETag", "")
+
+
+class _SafeRedirect(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to https only; the library's own would follow one down to plain http."""
+
+    def __init__(self, allow_loopback_http: bool) -> None:
+        self.allow_loopback_http = allow_loopback_http
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        _check_scheme(newurl, self.allow_loopback_http)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+@contextlib.contextmanager
+def _progress(label: str, start: int, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, nothing elsewhere. Yields what to call with each number of bytes."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda received: None
+        return
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(label, total=total, completed=start)
+        yield lambda received: progress.advance(task, received)

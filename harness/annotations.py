@@ -1,0 +1,28 @@
+"""Value ranges for constructor annotations.
+
+The configuration check reads these from signatures without importing torch, so nothing heavy may be
+imported here.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+"""A rate in ``[0, 1)``, such as dropout: at 1 nothing would be left."""
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+"""A share in ``[0, 1]``."""
+
+ClassSpec = dict[str, Any]
+"""A class of a fixed module and its keywords, ``{name: Adam, lr: 0.005}``."""
+
+__all__ = [
+    "ClassSpec",
+    "Fraction",
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "PositiveFloat",
+    "PositiveInt",
+    "Probability",
+]

@@ -1,0 +1,97 @@
+"""From the checked configuration to objects: module, data, callbacks, loggers, Trainer."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.targets import KINDS, resolve_class
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback, LightningDataModule, Trainer
+    from pytorch_lightning.loggers.logger import Logger
+
+    from lightning_modules.experiment import ExperimentModule
+
+
+def build(node: dict[str, Any], kind: str) -> Any:
+    """Makes the object that ``{_target_: path, **keywords}`` describes.
+
+    Args:
+        node: a node of the checked configuration.
+        kind: the group it belongs to, ``model``, ``data``, ``callbacks`` or ``logger``; its class must fit.
+
+    Raises:
+        UserError: if the target is not allowed there or refuses a value.
+    """
+    keywords = {key: value for key, value in node.items() if key != "_target_"}
+    try:
+        return resolve_class(node["_target_"], KINDS[kind], kind)(**keywords)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{kind}: {error}") from error
+
+
+def build_callbacks(nodes: dict[str, Any]) -> list["Callback"]:
+    """The callbacks of the configuration, in its order."""
+    return [build(node, "callbacks") for node in nodes.values() if node]
+
+
+def build_loggers(nodes: dict[str, Any], folder: Path) -> list["Logger"]:
+    """``metrics.csv`` and the configured loggers, writing below ``folder``."""
+    from harness.metrics_csv import MetricsCSV
+
+    loggers: list[Logger] = [MetricsCSV(folder / "metrics.csv")]
+    for node in nodes.values():
+        place = {"save_dir": str(folder), "name": f"{folder.parent.name}_{folder.name}"}
+        loggers.append(build({**place, **node}, "logger"))
+    return loggers
+
+
+def build_trainer(
+    config: dict[str, Any],
+    module: "ExperimentModule",
+    callbacks: list["Callback"],
+    loggers: list["Logger"],
+    folder: Path,
+) -> "Trainer":
+    """A fresh Trainer for one phase or one test.
+
+    A second ``fit`` on one Trainer trains nothing, so each phase gets its own.
+    """
+    from pytorch_lightning import Trainer
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+    hardware = {key: value for key, value in config["hardware"].items() if key != "threads"}
+    try:
+        return Trainer(
+            **config["trainer"],
+            **hardware,
+            callbacks=callbacks,
+            logger=loggers,
+            default_root_dir=folder,
+            limit_val_batches=0 if module.validates_itself else 1.0,
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,  # the harness writes best.ckpt and last.ckpt between phases
+            enable_model_summary=False,
+            enable_progress_bar=False,  # callbacks.progress shows epochs
+            # no_grad, not inference_mode: weights and caches made in a test stay usable for training
+            inference_mode=False,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise UserError(f"trainer or hardware: {error}") from error
+
+
+def build_module(config: dict[str, Any]) -> "ExperimentModule":
+    """The LightningModule of ``config['model']``, its weights drawn from the run's seed."""
+    from pytorch_lightning import seed_everything
+
+    seed_everything(config["seed"], workers=True, verbose=False)
+    module: ExperimentModule = build(config["model"], "model")
+    return module
+
+
+def build_datamodule(config: dict[str, Any]) -> "LightningDataModule":
+    """The LightningDataModule of ``config['data']``, fetched and set up."""
+    datamodule: LightningDataModule = build(config["data"], "data")
+    datamodule.prepare_data()
+    datamodule.setup("fit")
+    return datamodule

@@ -1,0 +1,160 @@
+"""What ``run.py --help`` prints, from the files in conf/ alone: no Hydra, no torch, a few milliseconds."""
+
+import shutil
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.errors import UserError, nearest
+from harness.static_modules import PROJECT_ROOT
+from harness.yaml_comments import Entry, description, entries
+
+CONF = PROJECT_ROOT / "conf"
+
+_ORDER = ("model", "data", "trainer", "hardware", "callbacks", "logger", "experiment")
+
+_INTRO = """\
+usage: python run.py [group=choice ...] [key=value ...] [--help | --cfg job [--resolve] | --version]
+
+Runs one experiment: composes the configuration, checks it, fetches the data, trains, tests, and prints the
+measured number beside the published one."""
+
+_MODES = [
+    ("mode=fit", "train, then test the best weights (the default)"),
+    ("mode=test ckpt=<file>", "test a checkpoint"),
+    ("mode=predict ckpt=<file>", "write a checkpoint's predictions to a file"),
+]
+
+_EXAMPLES = [
+    ("python run.py", "the default: needs no network and no account"),
+    ("python run.py model=spagan data=cora", "a paper's experiment with its settings"),
+    ("python run.py model=gat data=citeseer trainer.max_epochs=50 model.heads=4", "other settings"),
+    ("python run.py model=gcn data=cora hardware=gpu seed=3 paths.data=/data", "another place"),
+    ("python run.py mode=test ckpt=runs/<run>/checkpoints/best.ckpt model=gat", "test again"),
+]
+
+_ENVIRONMENT = [
+    ("TENFOLD_DATA", "folder of data sets, the default of paths.data; may be read-only"),
+    ("TENFOLD_CACHE", "folder for what is derived or downloaded, the default of paths.cache"),
+    ("WANDB_API_KEY", "only for W&B online; without it runs are logged to files"),
+]
+
+_NOTES = """\
+Results: each run makes one folder <paths.runs>/<model>_<data>/<time>_<id>/ with config.yaml, results.json,
+metrics.csv, checkpoints/, figures/ and run.log.
+
+The pair of model and data decides the settings: conf/experiment/<model>_<data>.yaml is applied by itself where
+it exists; ~experiment leaves it out.
+
+To see the keys of a choice: python run.py model=gat --help. To see the composed configuration:
+python run.py model=gat data=cora --cfg job, with --resolve to have references replaced by values. A key of
+the class that the file does not list is added with a plus: +trainer.gradient_clip_val=1.0."""
+
+
+def groups(conf: Path = CONF) -> dict[str, list[str]]:
+    """Every group with its choices in alphabetical order; the common groups first."""
+    found = {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in _folders(conf)}
+    known = [name for name in _ORDER if name in found]
+    return {name: found[name] for name in [*known, *sorted(set(found) - set(known))]}
+
+
+def help_text(overrides: Sequence[str] = (), conf: Path = CONF, width: int | None = None) -> str:
+    """The help, or the keys of the chosen options where ``overrides`` choose some.
+
+    Args:
+        overrides: words of the command line; of ``model=gat`` the keys of that model are listed.
+        conf: the configuration folder.
+        width: columns to fill; the terminal's by default.
+
+    Raises:
+        UserError: when an override chooses from a group what is not there.
+    """
+    columns = width or min(shutil.get_terminal_size((100, 24)).columns, 120)
+    available = groups(conf)
+    chosen = []
+    for word in overrides:
+        group, _, choice = word.partition("=")
+        if "." in group:
+            continue
+        if group in available:
+            if choice not in available[group]:
+                raise UserError(unknown_choice(group, choice, available[group]))
+            chosen.append((group, choice))
+    if chosen:
+        parts = [_choice_help(group, choice, available, conf, columns) for group, choice in chosen]
+        return "\n\n".join(parts) + "\n"
+    return _general_help(available, conf, columns)
+
+
+def unknown_choice(group: str, choice: str, choices: Sequence[str]) -> str:
+    """The sentence for an option that a group does not have."""
+    listed = ", ".join(choices) or "none yet"
+    return f"there is no {group}={choice}.{nearest(choice, choices)} Choices of {group}: {listed}."
+
+
+def _folders(conf: Path) -> list[Path]:
+    return [folder for folder in conf.iterdir() if folder.is_dir() and any(folder.glob("*.yaml"))]
+
+
+def _general_help(available: dict[str, list[str]], conf: Path, width: int) -> str:
+    top = entries(conf / "config.yaml")
+    defaults = _defaults(conf / "config.yaml")
+    parts = [_INTRO]
+    for group, choices in available.items():
+        default = f" (default: {defaults[group]})" if group in defaults else ""
+        rows = [(choice, description(conf / group / f"{choice}.yaml")) for choice in choices]
+        parts.append(f"{group}={default}\n" + _table(rows, width))
+    keys = [e for e in top if e.key.partition(".")[0] != "defaults" and (e.value or e.comment)]
+    parts.append("Top-level keys, with their defaults\n" + _keys_table(keys, "", width))
+    parts.append("Modes\n" + _table(_MODES, width))
+    parts.append("Examples\n" + "\n".join(f"  {command}\n      {what}" for command, what in _EXAMPLES))
+    parts.append("Environment\n" + _table(_ENVIRONMENT, width))
+    parts.extend(textwrap.fill(" ".join(note.split()), width) for note in _NOTES.split("\n\n"))
+    return "\n\n".join(parts) + "\n"
+
+
+def _choice_help(group: str, choice: str, available: dict[str, list[str]], conf: Path, width: int) -> str:
+    file = conf / group / f"{choice}.yaml"
+    prefix = "" if group == "experiment" else f"{group}."
+    rows = [e for e in entries(file) if not e.key.endswith("_target_") and e.key != "defaults"]
+    parts = [
+        f"{group}={choice}: {description(file)}",
+        "Keys, with their defaults\n" + _keys_table(rows, prefix, width) if rows else "It has no keys.",
+    ]
+    presets = [
+        p for p in available.get("experiment", []) if choice in (p.partition("_")[0], p.partition("_")[2])
+    ]
+    if presets and group in ("model", "data"):
+        parts.append(
+            textwrap.fill(f"Presets, applied by themselves for their pair: {', '.join(presets)}", width)
+        )
+    return "\n\n".join(parts)
+
+
+def _defaults(file: Path) -> dict[str, str]:
+    """The default choice of each group, from the ``- group: choice`` lines of the defaults list."""
+    found = {}
+    for line in file.read_text(encoding="utf-8").splitlines():
+        text = line.split(" #")[0].strip()
+        if text.startswith("- ") and ":" in text and "$" not in text:
+            group, _, choice = text[2:].partition(":")
+            found[group.strip()] = choice.strip()
+    return found
+
+
+def _keys_table(rows: Sequence[Entry], prefix: str, width: int) -> str:
+    return _table([(f"{prefix}{e.key}" + (f"={e.value}" if e.value else ""), e.comment) for e in rows], width)
+
+
+def _table(rows: Sequence[tuple[str, str]], width: int) -> str:
+    """Two columns; a left part too long for its column has the text below it."""
+    column = min(max((len(left) for left, _ in rows), default=0), max(width // 3, 20)) + 4
+    lines = []
+    for left, right in rows:
+        text = textwrap.wrap(right, max(width - column, 30)) or [""]
+        if len(left) + 4 > column:
+            lines.append(f"  {left}")
+        else:
+            lines.append(f"  {left:<{column - 2}}{text.pop(0)}".rstrip())
+        lines.extend(" " * column + line for line in text if line)
+    return "\n".join(lines)

@@ -1,0 +1,108 @@
+"""The keys of the configuration that belong to no constructor, and the types of their values.
+
+Model, data, callbacks and loggers are checked against their own signatures instead.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from harness.annotations import (
+    Fraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+)
+
+Fields = dict[str, Any]
+"""Type of each key's value."""
+
+GROUPS = ("model", "data", "trainer", "hardware", "callbacks", "logger")
+"""Groups whose choice fills a key of the same name."""
+
+ROOT: Fields = {
+    # The upper end is numpy's, the narrowest of the generators that are seeded.
+    "seed": Annotated[int, Field(ge=0, lt=2**32)],
+    "mode": Literal["fit", "test", "predict"],
+    "ckpt": str | None,
+    "resume": str | None,
+    "paths": dict[str, Any],
+    "published": dict[str, Any] | None,
+}
+ROOT_OPTIONAL = frozenset({"ckpt", "resume", "published"})
+
+_Folder = Annotated[str, Field(min_length=1)]
+
+PATHS: Fields = {"data": _Folder, "runs": _Folder, "cache": _Folder}
+
+PUBLISHED: Fields = {"metric": str, "value": float, "spread": NonNegativeFloat | None, "source": str}
+PUBLISHED_OPTIONAL = frozenset({"spread"})
+
+HARDWARE: Fields = {
+    "accelerator": Literal["auto", "cpu", "gpu", "mps"],
+    "devices": PositiveInt | Literal["auto"] | list[NonNegativeInt],
+    "num_nodes": PositiveInt,
+    "strategy": Literal["auto", "ddp", "ddp_fork", "ddp_spawn", "ddp_find_unused_parameters_true"],
+    "precision": Literal["32-true", "64-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"],
+    "threads": PositiveInt,
+}
+
+TRAINER: Fields = {
+    "max_epochs": PositiveInt,
+    "min_epochs": PositiveInt | None,
+    "max_steps": PositiveInt | Literal[-1],
+    "min_steps": PositiveInt | None,
+    "log_every_n_steps": PositiveInt,
+    "check_val_every_n_epoch": PositiveInt,
+    "accumulate_grad_batches": PositiveInt,
+    "gradient_clip_val": PositiveFloat | None,
+    "gradient_clip_algorithm": Literal["norm", "value"] | None,
+    "deterministic": bool | Literal["warn"],
+    "num_sanity_val_steps": NonNegativeInt | Literal[-1],
+    "profiler": Literal["simple", "advanced", "pytorch"] | None,
+}
+"""Arguments of Lightning's Trainer whose own annotation is looser than what makes sense in a run."""
+
+_IN_HARDWARE = ("accelerator", "devices", "num_nodes", "strategy", "precision")
+TRAINER_ELSEWHERE: dict[str, str] = {
+    **{key: f"write hardware.{key} instead" for key in _IN_HARDWARE},
+    "logger": "choose with logger=, its keys are under logger",
+    "callbacks": "choose with callbacks=, its keys are under callbacks",
+    "default_root_dir": "write paths.runs instead",
+    "enable_checkpointing": "every run keeps its best and last weights",
+    "enable_progress_bar": "progress is a callback: ~callbacks.progress takes it away",
+    "limit_val_batches": "the harness decides who validates",
+    "barebones": "it would switch off what a run writes",
+    "plugins": "it takes objects, a configuration holds plain values",
+    "model_registry": "it needs an outside service",
+}
+"""Trainer arguments that the harness itself fills, and where to turn instead."""
+
+OPTIMIZER_VALUES: Fields = {
+    "lr": PositiveFloat,
+    "weight_decay": NonNegativeFloat,
+    "eps": NonNegativeFloat,
+    "betas": tuple[Probability, Probability],
+    "momentum": NonNegativeFloat,
+    "alpha": NonNegativeFloat,
+    "rho": Fraction,
+}
+"""Ranges that torch.optim checks only once it is built; its annotations say no more than float."""
+
+SCHEDULER_VALUES: Fields = {
+    "step_size": PositiveInt,
+    "gamma": PositiveFloat,
+    "milestones": list[PositiveInt],
+    "T_max": PositiveInt,
+    "T_0": PositiveInt,
+    "T_mult": PositiveInt,
+    "eta_min": NonNegativeFloat,
+    "factor": PositiveFloat,
+    "patience": NonNegativeInt,
+    "total_iters": PositiveInt,
+    "max_lr": PositiveFloat,
+    "total_steps": PositiveInt | None,
+}
+"""The same for torch.optim.lr_scheduler."""

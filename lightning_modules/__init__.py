@@ -1,0 +1,1 @@
+"""LightningModules, one folder per method."""

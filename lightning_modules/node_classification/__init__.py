@@ -1,0 +1,1 @@
+"""Networks and training of node classification on one full graph."""

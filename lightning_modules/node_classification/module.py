@@ -1,0 +1,195 @@
+"""Node classification on one graph: the training that MLP, GCN, GAT and SPAGAN share."""
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pytorch_lightning import LightningDataModule
+from torch import Tensor, nn
+from torch_geometric.data import Data
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
+
+from harness.annotations import ClassSpec, NonNegativeFloat, PositiveInt, Probability
+from lightning_modules.full_batch import FullBatchModule
+from lightning_modules.node_classification.gat import GAT
+from lightning_modules.node_classification.gcn import GCN
+from lightning_modules.node_classification.graph import GraphInputs, prepare
+from lightning_modules.node_classification.mlp import MLP
+
+
+class NodeClassifier(FullBatchModule):
+    """Trains a network to classify the nodes of one graph (semi-supervised, full batch).
+
+    The loss is the negative log-likelihood of the training nodes; accuracy is logged beside it. A subclass
+    builds :attr:`network`, which turns a :class:`GraphInputs` into log-probabilities ``[N, num_classes]``.
+
+    Args:
+        num_classes: number of classes.
+        optimizer: ``{name: class of torch.optim, **keywords}``.
+        scheduler: ``{name: class of torch.optim.lr_scheduler, **keywords}`` or None.
+        epochs_per_call: epochs in one ``training_step``; speed only.
+    """
+
+    task = "node_classification"
+    network: nn.Module
+
+    def __init__(
+        self, num_classes: int, optimizer: ClassSpec, scheduler: ClassSpec | None, epochs_per_call: int
+    ) -> None:
+        super().__init__(optimizer, scheduler, epochs_per_call)
+        self.num_classes = num_classes
+        self._graph: Data | None = None
+        self._prepared: tuple[GraphInputs, dict[str, Tensor]] | None = None
+
+    def forward(self, graph: Data) -> Tensor:
+        """Log-probabilities ``[N, num_classes]`` of every node of ``graph``."""
+        output: Tensor = self.network(self.prepare(graph)[0])
+        return output
+
+    def prepare(self, graph: Data) -> tuple[GraphInputs, dict[str, Tensor]]:
+        """Index structures of ``graph`` and the node ids of its splits, made once per graph and device."""
+        if self._prepared is None or self._graph is not graph or _device(self._prepared[0]) != graph.y.device:
+            splits = {name: graph[f"{name}_mask"].nonzero().squeeze(1) for name in ("train", "val", "test")}
+            self._graph, self._prepared = graph, (prepare(graph), splits)
+        return self._prepared
+
+    def training_loss(self, batch: Data) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, accuracy = self._loss_and_accuracy(batch, "train")
+        return loss, {"train/acc": accuracy}
+
+    def validation_metrics(self, batch: Data) -> dict[str, Tensor]:
+        if self.prepare(batch)[1]["val"].numel() == 0:
+            return {}
+        loss, accuracy = self._loss_and_accuracy(batch, "val")
+        return {"val/loss": loss, "val/acc": accuracy}
+
+    def _loss_and_accuracy(self, batch: Data, split: str) -> tuple[Tensor, Tensor]:
+        nodes = self.prepare(batch)[1][split]
+        output, y = self(batch)[nodes], batch.y[nodes]
+        return F.nll_loss(output, y), (output.detach().argmax(dim=-1) == y).float().mean()
+
+    def test_step(self, batch: Data, batch_idx: int) -> None:
+        metrics = self.test_metrics(batch)
+        self.log_dict(metrics, logger=False, batch_size=1)
+
+    @torch.no_grad()
+    def test_metrics(self, batch: Data) -> dict[str, Tensor]:
+        """Accuracy, macro F1 and loss on the test nodes, without dropout."""
+        self.eval()
+        nodes = self.prepare(batch)[1]["test"]
+        output, y = self(batch)[nodes], batch.y[nodes]
+        return {
+            "test/acc": multiclass_accuracy(output, y, self.num_classes, average="micro"),
+            "test/f1_macro": multiclass_f1_score(output, y, self.num_classes, average="macro"),
+            "test/loss": F.nll_loss(output, y),
+        }
+
+    def predict_step(self, batch: Data, batch_idx: int) -> Tensor:
+        """Class probabilities ``[N, num_classes]`` of every node."""
+        return self(batch).exp()
+
+    def prediction_rows(self, outputs: list[Tensor], datamodule: LightningDataModule) -> list[dict[str, Any]]:
+        """One row a node: its split, true and predicted class by name, and all probabilities.
+
+        Args:
+            outputs: what ``trainer.predict`` returned.
+            datamodule: the graph's data module.
+        """
+        graph: Data = datamodule.graph
+        names = getattr(datamodule, "class_names", None) or [str(label) for label in range(self.num_classes)]
+        splits = ["train" if t else "val" if v else "test" if e else "" for t, v, e in zip(
+            graph.train_mask.tolist(), graph.val_mask.tolist(), graph.test_mask.tolist(), strict=True
+        )]
+        rows = []
+        for node, (probabilities, label) in enumerate(zip(outputs[0].tolist(), graph.y.tolist(), strict=True)):
+            best = max(range(self.num_classes), key=probabilities.__getitem__)
+            row = {"node": node, "split": splits[node], "true": names[label], "predicted": names[best]}
+            rows.append(row | {f"p({name})": f"{p:.6f}" for name, p in zip(names, probabilities, strict=True)})
+        return rows
+
+
+class MLPClassifier(NodeClassifier):
+    """The baseline that sees features alone. Arguments: see :class:`NodeClassifier` and :class:`MLP`."""
+
+    def __init__(
+        self,
+        in_channels: PositiveInt,
+        num_classes: PositiveInt,
+        hidden_channels: PositiveInt,
+        dropout: Probability,
+        optimizer: ClassSpec,
+        scheduler: ClassSpec | None,
+        epochs_per_call: PositiveInt,
+    ) -> None:
+        super().__init__(num_classes, optimizer, scheduler, epochs_per_call)
+        self.save_hyperparameters()
+        self.network = MLP(in_channels, hidden_channels, num_classes, dropout)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return decay_first_layer_only(self.network.hidden, self.network.output)
+
+
+class GCNClassifier(NodeClassifier):
+    """Graph convolutions (Kipf and Welling, ICLR 2017). Arguments: see :class:`NodeClassifier` and :class:`GCN`."""
+
+    def __init__(
+        self,
+        in_channels: PositiveInt,
+        num_classes: PositiveInt,
+        hidden_channels: PositiveInt,
+        dropout: Probability,
+        optimizer: ClassSpec,
+        scheduler: ClassSpec | None,
+        epochs_per_call: PositiveInt,
+    ) -> None:
+        super().__init__(num_classes, optimizer, scheduler, epochs_per_call)
+        self.save_hyperparameters()
+        self.network = GCN(in_channels, hidden_channels, num_classes, dropout)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return decay_first_layer_only(self.network.hidden, self.network.output)
+
+
+class GATClassifier(NodeClassifier):
+    """Attention over direct neighbours, as SPAGAN's first phase trains it.
+
+    Arguments: see :class:`NodeClassifier` and :class:`GAT`.
+    """
+
+    def __init__(
+        self,
+        in_channels: PositiveInt,
+        num_classes: PositiveInt,
+        hidden_channels: PositiveInt,
+        heads: PositiveInt,
+        out_heads: PositiveInt,
+        dropout: Probability,
+        negative_slope: NonNegativeFloat,
+        init: Literal["zero_bias", "authors"],
+        elu_before_softmax: bool,
+        optimizer: ClassSpec,
+        scheduler: ClassSpec | None,
+        epochs_per_call: PositiveInt,
+    ) -> None:
+        super().__init__(num_classes, optimizer, scheduler, epochs_per_call)
+        self.save_hyperparameters()
+        self.network = GAT(
+            in_channels=in_channels,
+            num_classes=num_classes,
+            hidden_channels=hidden_channels,
+            heads=heads,
+            out_heads=out_heads,
+            dropout=dropout,
+            negative_slope=negative_slope,
+            init=init,
+            elu_before_softmax=elu_before_softmax,
+        )
+
+
+def decay_first_layer_only(first: nn.Module, second: nn.Module) -> list[dict[str, Any]]:
+    """Parameter groups of GCN's protocol: weight decay on the first layer alone (arXiv 1609.02907, section 5.2)."""
+    return [{"params": list(first.parameters())}, {"params": list(second.parameters()), "weight_decay": 0.0}]
+
+
+def _device(inputs: GraphInputs) -> torch.device:
+    return inputs.edge_rows.device

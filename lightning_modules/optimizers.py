@@ -1,0 +1,52 @@
+"""Optimisers and schedulers from plain dictionaries."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+
+from harness.annotations import ClassSpec
+from harness.errors import UserError, nearest
+
+
+def build_optimizer(groups: Iterable[dict[str, Any]], spec: ClassSpec) -> torch.optim.Optimizer:
+    """The optimiser that ``{name: Adam, lr: 0.005, ...}`` describes.
+
+    Args:
+        groups: parameter groups, ``{"params": [...], **own settings}``; parameters that do not require
+            gradients are left out.
+        spec: ``name`` is a class of ``torch.optim`` and nowhere else; the other keys are its arguments.
+
+    Raises:
+        UserError: if the name is no optimiser of ``torch.optim`` or its class refuses the keys.
+    """
+    active = [{**group, "params": [p for p in group["params"] if p.requires_grad]} for group in groups]
+    return _build(torch.optim, torch.optim.Optimizer, "optimizer", spec, [group for group in active if group["params"]])
+
+
+def build_scheduler(optimizer: torch.optim.Optimizer, spec: ClassSpec) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning-rate schedule that ``{name: StepLR, step_size: 100}`` describes.
+
+    Args:
+        optimizer: whose learning rate it sets.
+        spec: ``name`` is a class of ``torch.optim.lr_scheduler`` and nowhere else.
+
+    Raises:
+        UserError: if the name is no scheduler of that module or its class refuses the keys.
+    """
+    module = torch.optim.lr_scheduler
+    return _build(module, module.LRScheduler, "scheduler", spec, optimizer)
+
+
+def _build(module: Any, base: type, key: str, spec: ClassSpec, first: Any) -> Any:
+    names = [n for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, base) and c is not base]
+    name = spec.get("name")
+    if name not in names:
+        raise UserError(
+            f"model.{key}.name must be a class of {module.__name__}, got {name!r}.{nearest(str(name), names)}"
+        )
+    keywords = {k: v for k, v in spec.items() if k != "name"}
+    try:
+        return vars(module)[name](first, **keywords)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"model.{key}: {name} refuses {keywords}: {error}") from error

@@ -1,0 +1,251 @@
+"""SPAGAN's training: node attention, then paths found with it, then attention over those paths."""
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pytorch_lightning import LightningDataModule, Trainer
+from torch import Tensor
+from torch_geometric.data import Data
+
+from harness.annotations import ClassSpec, NonNegativeFloat, PositiveInt, Probability
+from lightning_modules.node_classification.module import NodeClassifier
+from lightning_modules.spagan.diagnostics import Diagnostics, diagnose, path_weights
+from lightning_modules.spagan.edge_costs import edge_costs, unit_costs
+from lightning_modules.spagan.layers import PathAttentionWeights, PathIndex, SPAGANNetwork
+from lightning_modules.spagan.path_search import PathSets, find_paths
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ATTENTION = "attention"
+
+
+class SPAGAN(NodeClassifier):
+    """Shortest path graph attention (Yang et al., IJCAI 2019, arXiv 2101.03464).
+
+    Phases: ``attention`` trains a GAT; its first-layer attention gives every edge a cost and every node its
+    cheapest paths; ``paths`` trains the path network on them, from new weights. With ``iterations`` above 1
+    the paths are found anew from the path network's attention and its training goes on.
+
+    Departures from the authors' code, all switchable or measured to be equal: biases start at zero
+    (``init=authors`` draws them), attention logits are shifted by their maximum per centre instead of the
+    global one, any ``max_path_nodes`` >= 2 has length attention (the code: 3 only), the number of paths of a
+    node follows its degree (the paper) and not its two-node paths (the code; the same on Cora). The paper
+    trains again on new paths, its code does not: ``iterations=1``.
+
+    Args:
+        in_channels: features of a node.
+        num_classes: classes.
+        hidden_channels: units of one hidden head.
+        heads: hidden heads, concatenated.
+        out_heads: output heads, averaged.
+        dropout: on the input of both layers and on attention.
+        negative_slope: of the leaky ReLU on attention logits.
+        init: ``zero_bias`` or ``authors``.
+        elu_before_softmax: ELU on the averaged logits.
+        output_layer: ``attention`` over direct neighbours or ``linear``.
+        max_path_nodes: C, nodes of the longest paths, >= 2.
+        path_ratio: r; a node keeps ``floor(r * degree)`` paths of each length above 2; None keeps all.
+        path_pool: ``max`` or ``mean`` over the nodes of a path.
+        length_attention: attention among lengths; off, their mean.
+        edge_cost: ``attention``, or ``unit``: all edges cost 1 and there is no attention phase.
+        path_choice: ``cheapest`` or ``random`` paths.
+        path_search: ``exact``, ``scipy`` (same paths) or ``hop_limited``.
+        iterations: times that paths are found and trained on, >= 1.
+        optimizer: ``{name: class of torch.optim, **keywords}``.
+        scheduler: ``{name: class of torch.optim.lr_scheduler, **keywords}`` or None.
+        epochs_per_call: epochs in one ``training_step``; speed only.
+
+    Raises:
+        ValueError: if ``edge_cost=unit`` is to be iterated, which would find the same paths again.
+    """
+
+    network: SPAGANNetwork
+
+    def __init__(
+        self,
+        in_channels: PositiveInt,
+        num_classes: PositiveInt,
+        hidden_channels: PositiveInt,
+        heads: PositiveInt,
+        out_heads: PositiveInt,
+        dropout: Probability,
+        negative_slope: NonNegativeFloat,
+        init: Literal["zero_bias", "authors"],
+        elu_before_softmax: bool,
+        output_layer: Literal["attention", "linear"],
+        max_path_nodes: PositiveInt,
+        path_ratio: NonNegativeFloat | None,
+        path_pool: Literal["max", "mean"],
+        length_attention: bool,
+        edge_cost: Literal["attention", "unit"],
+        path_choice: Literal["cheapest", "random"],
+        path_search: Literal["exact", "scipy", "hop_limited"],
+        iterations: PositiveInt,
+        optimizer: ClassSpec,
+        scheduler: ClassSpec | None,
+        epochs_per_call: PositiveInt,
+    ) -> None:
+        super().__init__(num_classes, optimizer, scheduler, epochs_per_call)
+        if edge_cost == "unit" and iterations > 1:
+            raise ValueError(
+                f"model.iterations must be 1 with model.edge_cost=unit, got {iterations}:"
+                " unit costs give the same paths again. Set model.iterations=1 or model.edge_cost=attention."
+            )
+        self.save_hyperparameters()
+        self.max_path_nodes = max_path_nodes
+        self.path_ratio = path_ratio
+        self.edge_cost: Literal["attention", "unit"] = edge_cost
+        self.path_choice: Literal["cheapest", "random"] = path_choice
+        self.path_search: Literal["exact", "scipy", "hop_limited"] = path_search
+        self.iterations = iterations
+        self.network = SPAGANNetwork(
+            in_channels=in_channels,
+            hidden_channels=hidden_channels,
+            num_classes=num_classes,
+            heads=heads,
+            out_heads=out_heads,
+            dropout=dropout,
+            negative_slope=negative_slope,
+            init=init,
+            elu_before_softmax=elu_before_softmax,
+            max_path_nodes=max_path_nodes,
+            path_pool=path_pool,
+            length_attention=length_attention,
+            output_layer=output_layer,
+        )
+        self.paths: PathSets | None = None
+        self.costs: Tensor | None = None  # [E], those that `paths` were found with
+        self.unchanged: list[dict[int, float]] = []  # per rebuilding: share of paths that stayed, by length
+        self.test_accuracies: dict[str, float] = {}  # of the phases before the last, for the comparison
+        self._path_index: PathIndex | None = None
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        rounds = ("paths", *(f"paths_{t}" for t in range(2, self.iterations + 1)))
+        return rounds if self.edge_cost == "unit" else (ATTENTION, *rounds)
+
+    def on_phase_start(self, datamodule: LightningDataModule) -> None:
+        attention = self.phase == ATTENTION
+        # a parameter that is out of play must not wait for a gradient (DDP) nor be decayed
+        for parameter in self.network.gat.parameters():
+            parameter.requires_grad_(attention)
+        for parameter in self.network.path_parameters():
+            parameter.requires_grad_(not attention)
+        if not attention and self.paths is None:
+            self._find_paths(datamodule.graph)
+
+    def on_phase_end(self, trainer: Trainer, datamodule: LightningDataModule) -> dict[str, float]:
+        reported = {}
+        graph: Data = datamodule.graph
+        if self.phase != self.phases[-1]:
+            accuracy = float(self.test_metrics(graph)["test/acc"])
+            name = "gat" if self.phase == ATTENTION else self.phase
+            self.test_accuracies[name] = reported[f"test/acc_{name}"] = accuracy
+            started = time.perf_counter()
+            self._find_paths(graph)
+            reported["paths/seconds"] = time.perf_counter() - started
+        else:
+            reported |= self._diagnose(graph)[0].scalars()
+        return reported
+
+    def _find_paths(self, graph: Data) -> None:
+        """Finds the paths of the next phase with the weights of this one (section "path generation")."""
+        inputs = self.prepare(graph)[0]
+        if self.edge_cost == "unit":
+            costs = unit_costs(graph.edge_index)
+        else:
+            source = self.network.gat if self.phase == ATTENTION else self.network
+            costs = edge_costs(source.edge_attention(inputs)[0])
+        before = self.paths
+        self.costs = costs
+        self.paths = find_paths(
+            graph.edge_index,
+            costs,
+            graph.num_nodes,
+            max_path_nodes=self.max_path_nodes,
+            path_ratio=self.path_ratio,
+            search=self.path_search,
+            choice=self.path_choice,
+            threads=torch.get_num_threads(),
+            count_all=True,
+        )
+        self._path_index = None
+        if before is not None:
+            self.unchanged.append(before.unchanged_fraction(self.paths))
+
+    def forward(self, graph: Data) -> Tensor:
+        """Log-probabilities ``[N, num_classes]``: of the GAT in phase ``attention``, else of the path network."""
+        inputs = self.prepare(graph)[0]
+        output: Tensor
+        if self.phase == ATTENTION:
+            output = self.network.gat(inputs)
+        else:
+            output = self.network(inputs, self._index(graph))
+        return output
+
+    def _index(self, graph: Data) -> PathIndex:
+        if self.paths is None:
+            raise RuntimeError("SPAGAN has no paths yet: run its attention phase or load a checkpoint first")
+        if self._path_index is None or self._path_index.ends[2][0].device != graph.y.device:
+            self._path_index = PathIndex.build(self.paths.to(graph.y.device), graph.num_nodes)
+        return self._path_index
+
+    def _diagnose(self, graph: Data) -> tuple[Diagnostics, PathAttentionWeights]:
+        weights = self.network.path_attention(self.prepare(graph)[0], self._index(graph))
+        assert self.paths is not None and self.costs is not None
+        paths = self.paths.to(graph.y.device)
+        diagnostics = diagnose(
+            paths.nodes, paths.found, self.costs, weights.alpha, weights.beta, graph.y, graph.edge_index, self.num_classes
+        )
+        return diagnostics, weights
+
+    def figures(self, datamodule: LightningDataModule) -> Iterator[tuple[str, "Figure"]]:
+        """The pictures of a trained SPAGAN; see ``pictures.py`` for each."""
+        from lightning_modules.spagan import neighbourhood, neighbourhood_picture, pictures
+
+        graph: Data = datamodule.graph
+        names = getattr(datamodule, "class_names", None) or [str(label) for label in range(self.num_classes)]
+        found, weights = self._diagnose(graph)
+        assert self.paths is not None
+        if self.test_accuracies:
+            labels = {"gat": "GAT (first phase)"}
+            scores = [pictures.Score(labels.get(name, name), acc) for name, acc in self.test_accuracies.items()]
+            scores.append(pictures.Score("SPAGAN", float(self.test_metrics(graph)["test/acc"])))
+            yield "method_comparison", pictures.draw_method_comparison(scores, int(graph.test_mask.sum()))
+        yield "edge_costs", pictures.draw_cost_histogram(found.costs)
+        yield "path_counts", pictures.draw_path_counts(found.lengths, found.found, found.kept, found.self_paths)
+        sizes = torch.bincount(graph.y, minlength=self.num_classes).cpu().numpy()
+        yield "length_attention", pictures.draw_length_attention(found.lengths, found.mean_beta, names, sizes)
+        yield "path_attention", pictures.draw_attention_spread(found.self_share, found.entropy)
+        yield (
+            "label_agreement",
+            pictures.draw_label_agreement(
+                found.lengths, found.agreement, found.weighted_agreement, found.homophily, found.chance
+            ),
+        )
+        if self.unchanged:
+            yield "unchanged_paths", pictures.draw_unchanged_paths(self.unchanged)
+        nodes = self.paths.to(graph.y.device).nodes
+        path_weight = path_weights(nodes, weights.alpha, weights.beta)
+        centre = neighbourhood.choose_node(nodes, path_weight, graph.edge_index, graph.test_mask)
+        cut = neighbourhood.extract_neighbourhood(centre, nodes, path_weight, graph.edge_index, graph.y)
+        yield "neighbourhood", neighbourhood_picture.draw_neighbourhood(cut, names)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["spagan"] = {
+            "paths": None if self.paths is None else self.paths.to("cpu").state(),
+            "costs": None if self.costs is None else self.costs.cpu(),
+            "unchanged": self.unchanged,
+            "test_accuracies": self.test_accuracies,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint["spagan"]
+        self.paths = None if state["paths"] is None else PathSets.from_state(state["paths"])
+        self.costs = state["costs"]
+        self.unchanged = state["unchanged"]
+        self.test_accuracies = state["test_accuracies"]
+        self._path_index = None

@@ -1,0 +1,160 @@
+"""Path sets: what a path search finds and path attention reads."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class PathSets:
+    """The paths of every node by number of nodes, each length packed in one array.
+
+    Rows of ``nodes[c]`` are sorted by centre; the paths of one centre by cost, then by end node; the
+    centre's self path ``(i, ..., i)`` comes last. Every node has exactly one self path per length, so that
+    no softmax over its paths is empty.
+
+    Attributes:
+        num_nodes: number of nodes N.
+        nodes: ``{c: [P_c, c] long}`` for c = 2..C, column 0 the centre, the last column the end node.
+        cost: ``{c: [P_c]}``, sum of edge costs along the path, 0 for self paths.
+        found: ``{c: number of paths met}`` before sampling, without self paths. The total over all nodes
+            where ``found_is_total``, else what an early stop had seen (for c = 2 always the total).
+        found_is_total: whether ``found`` counts the whole sets.
+    """
+
+    num_nodes: int
+    nodes: dict[int, Tensor]
+    cost: dict[int, Tensor]
+    found: dict[int, int]
+    found_is_total: bool
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The numbers of nodes c = 2..C, ascending."""
+        return tuple(sorted(self.nodes))
+
+    @property
+    def kept(self) -> dict[int, int]:
+        """``{c: number of paths}`` after sampling, without self paths."""
+        return {c: nodes.size(0) - self.num_nodes for c, nodes in self.nodes.items()}
+
+    def ptr(self, length: int) -> Tensor:
+        """``[N + 1]`` long: the paths of centre i are rows ``ptr[i]`` to ``ptr[i + 1]``; computed anew."""
+        ptr = torch.zeros(self.num_nodes + 1, dtype=torch.long, device=self.nodes[length].device)
+        count = torch.bincount(self.nodes[length][:, 0], minlength=self.num_nodes)
+        torch.cumsum(count, 0, out=ptr[1:])
+        return ptr
+
+    def is_self_path(self, length: int) -> Tensor:
+        """``[P_c]`` bool: the rows that repeat their centre."""
+        return self.nodes[length][:, 0] == self.nodes[length][:, -1]
+
+    def to(self, device: torch.device | str) -> "PathSets":
+        """The same sets with their tensors on ``device``."""
+        return PathSets(
+            self.num_nodes,
+            {c: nodes.to(device) for c, nodes in self.nodes.items()},
+            {c: cost.to(device) for c, cost in self.cost.items()},
+            dict(self.found),
+            self.found_is_total,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Plain dicts of tensors and numbers, for a checkpoint that loads with ``weights_only=True``."""
+        return {
+            "num_nodes": self.num_nodes,
+            "nodes": dict(self.nodes),
+            "cost": dict(self.cost),
+            "found": dict(self.found),
+            "found_is_total": self.found_is_total,
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "PathSets":
+        """The sets that `state` described."""
+        return cls(**state)
+
+    def equal(self, other: "PathSets") -> bool:
+        """Whether both hold the same paths at the same costs, bit for bit."""
+        return (
+            self.num_nodes == other.num_nodes
+            and self.lengths == other.lengths
+            and all(
+                torch.equal(self.nodes[c], other.nodes[c]) and torch.equal(self.cost[c], other.cost[c])
+                for c in self.lengths
+            )
+        )
+
+    def unchanged_fraction(self, other: "PathSets") -> dict[int, float]:
+        """Share of these paths, self paths apart, that ``other`` holds too, whatever their cost.
+
+        Args:
+            other: sets over the same nodes, from another iteration.
+
+        Returns:
+            ``{c: share}`` over the lengths of both; 1.0 for a length without paths.
+        """
+        shares = {}
+        for c in sorted(self.nodes.keys() & other.nodes.keys()):
+            mine, theirs = self.nodes[c][~self.is_self_path(c)], other.nodes[c][~other.is_self_path(c)]
+            rows = torch.cat([mine, theirs.to(mine.device)])
+            # A row becomes one number column by column: all columns at once would overflow at N**c.
+            number = rows[:, 0]
+            for column in range(1, c):
+                number = torch.unique(number * self.num_nodes + rows[:, column], return_inverse=True)[1]
+            held = torch.isin(number[: len(mine)], number[len(mine) :])
+            shares[c] = float(held.float().mean()) if len(mine) else 1.0
+        return shares
+
+
+@dataclass
+class Block:
+    """What a search found for the centres ``first`` to ``last - 1``, without self paths.
+
+    Attributes:
+        nodes: ``{c: [M_c, c] int}``, in the order of `PathSets`.
+        cost: ``{c: [M_c]}``.
+        found: ``{c: number of paths met}`` before sampling.
+    """
+
+    first: int
+    last: int
+    nodes: dict[int, Tensor]
+    cost: dict[int, Tensor]
+    found: dict[int, int]
+
+
+def assemble(blocks: list[Block], num_nodes: int, dtype: torch.dtype, found_is_total: bool) -> PathSets:
+    """Pack blocks into `PathSets` and add the self paths.
+
+    Empties the blocks while it copies: at ten million edges, blocks and result together would be most of
+    the search's memory.
+
+    Args:
+        blocks: consecutive, together all ``num_nodes`` centres; at least one.
+        num_nodes: number of nodes N.
+        dtype: of the costs returned.
+        found_is_total: what the sets say of their counts.
+    """
+    nodes, cost, found = {}, {}, {}
+    for c in sorted(blocks[0].nodes):
+        device = blocks[0].nodes[c].device
+        num_paths = sum(block.nodes[c].size(0) for block in blocks) + num_nodes
+        nodes[c] = torch.empty(num_paths, c, dtype=torch.long, device=device)
+        cost[c] = torch.zeros(num_paths, dtype=dtype, device=device)
+        found[c] = sum(block.found[c] for block in blocks)
+        start = 0
+        for block in blocks:
+            block_nodes, block_cost = block.nodes.pop(c), block.cost.pop(c)
+            centre = block_nodes[:, 0].long() - block.first
+            own = torch.arange(block.last - block.first, device=device)
+            # One self path stands behind each earlier centre of the block.
+            row = torch.arange(len(centre), device=device) + centre + start
+            self_row = torch.bincount(centre, minlength=len(own)).cumsum(0) + own + start
+            nodes[c][row] = block_nodes.long()
+            nodes[c][self_row] = (own + block.first).unsqueeze(1).expand(-1, c)
+            cost[c][row] = block_cost.to(dtype)
+            start += len(centre) + len(own)
+    return PathSets(num_nodes, nodes, cost, found, found_is_total)

@@ -1,0 +1,76 @@
+"""Run one experiment: ``python run.py model=spagan data=cora``; ``python run.py --help`` lists everything."""
+
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.cli import Request
+
+CONF = Path(__file__).resolve().parent / "conf"
+
+
+def main() -> None:
+    """Entry of the command line; exits with 0, or 2 for a user's mistake, or 1 for a crash."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Composes, checks and runs what the command line asks for, and returns the exit status.
+
+    Nothing heavy is imported before the configuration is known to be good.
+
+    Args:
+        arguments: the command line without the program's name.
+    """
+    from harness.errors import UserError
+
+    try:
+        from harness.cli import parse
+
+        request = parse(arguments)
+        if request.action != "run":
+            print(_information(request))
+            return 0
+
+        from harness.check import check
+        from harness.compose import compose
+
+        composed = compose(request.overrides, CONF)
+        check(composed.config, composed.choices, CONF)
+
+        from harness.session import run_session
+
+        run_session(composed.config, composed.choices, ["python", "run.py", *arguments])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped by the keyboard", file=sys.stderr)
+        return 130
+    except Exception as error:
+        traceback.print_exc()
+        where = getattr(error, "run_log", None)
+        print(f"crashed: {type(error).__name__}: {error}" + (f" (see {where})" if where else ""), file=sys.stderr)
+        return 1
+    return 0
+
+
+def _information(request: "Request") -> str:
+    """What ``--help``, ``--version`` and ``--cfg job`` print."""
+    if request.action == "help":
+        from harness.cli_help import help_text
+
+        return help_text(request.overrides, CONF)
+    if request.action == "version":
+        from importlib.metadata import version
+
+        return f"tenfold {version('tenfold')}"
+    from harness.compose import config_text
+
+    return config_text(request.overrides, CONF, request.resolve)
+
+
+if __name__ == "__main__":
+    main()
