@@ -28,7 +28,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Tenfold needs Python 3.11 or newer, and '$(PYTHON)' is $$("$(PYTHON)" --version 2>/dev/null || echo missing)." >&2; \
 	  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	@echo "Installing into $(VENV), once: about a minute with uv, three with pip, 6 GB of disk ..."
+	@echo "Installing into $(VENV), once: under a minute with uv, minutes with pip, 6 GB of disk ..."
 	@"$(PYTHON)" -m venv "$(VENV)"
 	@uv=$$(command -v uv || true); \
 	if [ "$(UV)" = no ]; then uv=; \

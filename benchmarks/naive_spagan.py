@@ -100,7 +100,9 @@ class NaiveSPAGAN(nn.Module):
 
     def __init__(self, network: SPAGANNetwork) -> None:
         super().__init__()
-        self.hidden = nn.ModuleList(NaivePathAttentionHead(network.hidden, k) for k in range(network.hidden.heads))
+        self.hidden = nn.ModuleList(
+            NaivePathAttentionHead(network.hidden, k) for k in range(network.hidden.heads)
+        )
         assert isinstance(network.output, NodeAttention)
         self.output = _heads(network.output)
         self.dropout = network.hidden.dropout

@@ -1,5 +1,6 @@
 """Keep the best weights and stop when they no longer get better."""
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -12,6 +13,8 @@ from callbacks.epoch_metrics import EpochMetricsCallback
 from harness.annotations import PositiveInt
 from harness.errors import UserError, nearest
 
+log = logging.getLogger("tenfold")
+
 
 class BestWeights(EpochMetricsCallback):
     """Remembers the weights of the best epoch in memory and ends the phase when patience runs out.
@@ -20,6 +23,8 @@ class BestWeights(EpochMetricsCallback):
     and more than ``trainer.min_epochs`` epochs are done: the rule of GAT's and SPAGAN's code, with equal
     values not counted as better. Lightning's EarlyStopping and ModelCheckpoint do the same for one epoch a
     ``training_step``; they see neither the epochs that share one nor weights that were never written.
+
+    Data without a validation set keeps the last weights too, and says so.
 
     Args:
         monitor: the metric that decides, such as ``val/loss``; None keeps the last weights and never stops.
@@ -42,6 +47,10 @@ class BestWeights(EpochMetricsCallback):
         self, trainer: Trainer, pl_module: LightningModule, epoch: int, metrics: Mapping[str, float]
     ) -> None:
         if self.monitor is None:
+            return
+        if self.monitor.startswith("val/") and not any(name.startswith("val/") for name in metrics):
+            if epoch == 0:
+                log.warning("no validation data: the last weights are tested, and patience never ends a phase")
             return
         if self.monitor not in metrics:
             raise UserError(

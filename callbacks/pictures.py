@@ -1,6 +1,7 @@
 """Training curves and the method's own pictures, in ``figures/`` and on the dashboard."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from pytorch_lightning import LightningModule, Trainer
 
 from callbacks.best_weights import BestWeights
 from callbacks.epoch_metrics import EpochMetricsCallback
+from lightning_modules.experiment import ExperimentModule
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,10 +61,13 @@ class Pictures(EpochMetricsCallback):
 
         if self._rows:
             marks = [PhaseMark(name, start, self._best.get(name)) for name, start in self._phases.items()]
+            tested = trainer.callback_metrics.get("test/acc")
+            if tested is not None:
+                marks[-1] = replace(marks[-1], test=float(tested))
             published = self.published and PublishedValue(self.published["value"], self.published["spread"])
             yield "training_curves", training_curves(self._rows, marks, published or None)
-        if hasattr(pl_module, "figures"):
-            yield from pl_module.figures(trainer.datamodule)  # type: ignore[attr-defined]
+        if isinstance(pl_module, ExperimentModule):
+            yield from pl_module.figures(trainer.datamodule, self.published)  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self._rows, "phases": self._phases, "best": self._best}

@@ -270,12 +270,13 @@ def _download(
             _verify(name, target, _sha256_of_file(target), file.sha256)
             return target
         part = target.with_name(target.name + ".part")
+        transfer = _Transfer(file.url, part, allow_loopback_http)
         continued = part.exists()
-        found = _collect(file.url, part, patience, allow_loopback_http)
+        found = transfer.collect(patience)
         if found not in file.sha256 and continued:
             # The leftover of an earlier run may be what is wrong: once more from the first byte.
             part.unlink()
-            found = _collect(file.url, part, patience, allow_loopback_http)
+            found = transfer.collect(patience)
         if found not in file.sha256:
             part.unlink()
             raise UserError(
@@ -287,71 +288,74 @@ def _download(
     return target
 
 
-def _collect(url: str, part: Path, patience: Patience, allow_loopback_http: bool) -> str:
-    """Completes ``part`` from ``url`` with retries; returns its SHA-256."""
-    opener = urllib.request.build_opener(
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()), _SafeRedirect(allow_loopback_http)
-    )
-    validator = ""  # ETag of the first answer: a later one must continue the same content
-    for attempt in range(patience.attempts):
-        try:
-            validator = _append(opener, url, part, validator)
-            return _sha256_of_file(part)
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code == 416:  # nothing beyond our last byte: the leftover is not this file's beginning
-                part.unlink(missing_ok=True)
-            elif error.code < 500 and error.code not in (408, 429):
-                raise
-            fault: Exception = error
-        except urllib.error.URLError as error:
-            if isinstance(error.reason, ssl.SSLCertVerificationError | socket.gaierror):
-                raise
-            fault = error
-        except (
-            _PassingError,
-            TimeoutError,
-            ConnectionError,
-            ssl.SSLError,
-            http.client.HTTPException,
-        ) as error:
-            fault = (
-                error
-                if isinstance(error, _PassingError)
-                else _PassingError(str(error) or "the connection broke")
-            )
-        if attempt + 1 < patience.attempts:
-            time.sleep(patience.backoff * 2**attempt)
-    raise fault
+class _Transfer:
+    """One file on its way: where it comes from, what is there already, which version that is."""
 
+    def __init__(self, url: str, part: Path, allow_loopback_http: bool) -> None:
+        self.url = url
+        self.part = part
+        self.opener = urllib.request.build_opener(
+            urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+            _SafeRedirect(allow_loopback_http),
+        )
+        self.etag = ""  # of the last answer: the next one must continue the same content
 
-def _append(opener: urllib.request.OpenerDirector, url: str, part: Path, validator: str) -> str:
-    """One request: continues ``part`` where the server allows it, else begins anew. Returns the ETag.
+    def collect(self, patience: Patience) -> str:
+        """Completes ``part`` with retries; returns its SHA-256."""
+        for attempt in range(patience.attempts):
+            try:
+                self._append()
+                return _sha256_of_file(self.part)
+            except urllib.error.HTTPError as error:
+                error.close()
+                if error.code == 416:  # nothing beyond our last byte: not the beginning of this file
+                    self.part.unlink(missing_ok=True)
+                elif error.code < 500 and error.code not in (408, 429):
+                    raise
+                fault: Exception = error
+            except urllib.error.URLError as error:
+                if isinstance(error.reason, ssl.SSLCertVerificationError | socket.gaierror):
+                    raise
+                fault = error
+            except _PassingError as error:
+                fault = error
+            except (TimeoutError, ConnectionError, ssl.SSLError, http.client.HTTPException) as error:
+                fault = _PassingError(str(error) or "the connection broke")
+            if attempt + 1 < patience.attempts:
+                time.sleep(patience.backoff * 2**attempt)
+        raise fault
 
-    Raises:
-        _PassingError: the connection ended before the announced length.
-    """
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Accept-Encoding": "identity", "User-Agent": "tenfold"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
-        if validator and not validator.startswith("W/"):
-            request.add_header("If-Range", validator)
-    with opener.open(request, timeout=_TIMEOUT) as answer:
-        begin = f"bytes {have}-"
-        continues = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(begin)
-        start = have if continues else 0
-        length = answer.headers.get("Content-Length")
-        total = start + int(length) if length else None
-        with part.open("ab" if continues else "wb") as sink, _progress(part.stem, start, total) as advance:
-            while chunk := answer.read(_CHUNK):
-                sink.write(chunk)
-                advance(len(chunk))
-            sink.flush()
-            os.fsync(sink.fileno())
-        if total is not None and part.stat().st_size < total:
-            raise _PassingError(f"the connection ended after {part.stat().st_size} of {total} bytes")
-        return answer.headers.get("ETag", "")
+    def _append(self) -> None:
+        """One request: continues ``part`` where the server allows it, else begins anew.
+
+        Raises:
+            _PassingError: the connection ended before the announced length.
+        """
+        have = self.part.stat().st_size if self.part.exists() else 0
+        request = urllib.request.Request(
+            self.url, headers={"Accept-Encoding": "identity", "User-Agent": "tenfold"}
+        )
+        if have:
+            request.add_header("Range", f"bytes={have}-")
+            if self.etag and not self.etag.startswith("W/"):  # a weak tag does not vouch for every byte
+                request.add_header("If-Range", self.etag)
+        with self.opener.open(request, timeout=_TIMEOUT) as answer:
+            content_range = answer.headers.get("Content-Range", "")
+            continues = answer.status == 206 and content_range.startswith(f"bytes {have}-")
+            start = have if continues else 0
+            length = answer.headers.get("Content-Length")
+            total = start + int(length) if length else None
+            self.etag = answer.headers.get("ETag", "")
+            mode = "ab" if continues else "wb"
+            with self.part.open(mode) as sink, _progress(self.part.stem, start, total) as advance:
+                while chunk := answer.read(_CHUNK):
+                    sink.write(chunk)
+                    advance(len(chunk))
+                sink.flush()
+                os.fsync(sink.fileno())
+        got = self.part.stat().st_size
+        if total is not None and got < total:
+            raise _PassingError(f"the connection ended after {got} of {total} bytes")
 
 
 class _SafeRedirect(urllib.request.HTTPRedirectHandler):

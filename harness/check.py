@@ -24,10 +24,16 @@ from harness.errors import UserError, nearest
 from harness.signatures import ClassInfo, NotAClassError, read_class
 from harness.static_modules import PROJECT_ROOT, UnknownNameError
 from harness.static_types import parameter_type
-from harness.targets import KINDS, public_classes, read_target
+from harness.targets import KINDS, public_classes, read_public, read_target
 
 # Schedules built from other schedules or from functions: plain values cannot describe them.
-_NOT_PLAIN_SCHEDULERS = {"LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler"}
+_NOT_PLAIN_SCHEDULERS = ("LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler", "ReduceLROnPlateau")
+
+# Module, base class and narrower value types of what an ``optimizer`` or ``scheduler`` key may name.
+_ROLES: dict[str, tuple[str, str, Fields]] = {
+    "optimizer": ("torch.optim", "torch.optim.optimizer.Optimizer", OPTIMIZER_VALUES),
+    "scheduler": ("torch.optim.lr_scheduler", "torch.optim.lr_scheduler.LRScheduler", SCHEDULER_VALUES),
+}
 
 
 def check(config: Mapping[str, Any], choices: Mapping[str, str], conf: Path = PROJECT_ROOT / "conf") -> None:
@@ -123,7 +129,7 @@ def _class_specs(prefix: str, node: Any) -> Iterator[tuple[str, str, Any]]:
         return
     for name, value in node.items():
         role = str(name).rpartition("_")[2]
-        if role in ("optimizer", "scheduler"):
+        if role in _ROLES:
             if value is not None:
                 yield f"{prefix}.{name}", role, value
         else:
@@ -132,28 +138,15 @@ def _class_specs(prefix: str, node: Any) -> Iterator[tuple[str, str, Any]]:
 
 def _check_class_spec(key: str, role: str, spec: Any) -> list[Problem]:
     """``{name: Adam, lr: 0.005}`` against the class of that name in torch.optim or its lr_scheduler."""
-    if role == "optimizer":
-        module, base, values = "torch.optim", "torch.optim.optimizer.Optimizer", OPTIMIZER_VALUES
-        classes = public_classes(module, base)
-    else:
-        module, base, values = (
-            "torch.optim.lr_scheduler",
-            "torch.optim.lr_scheduler.LRScheduler",
-            SCHEDULER_VALUES,
-        )
-        classes = {n: c for n, c in public_classes(module, base).items() if n not in _NOT_PLAIN_SCHEDULERS}
+    module, base, values = _ROLES[role]
     if not isinstance(spec, Mapping) or "name" not in spec:
         return [Problem(key, f"{key} must be {{name: <class of {module}>, <its keys>}}, got {spec!r}.")]
     name = spec["name"]
-    if name not in classes:
-        return [
-            Problem(
-                f"{key}.name",
-                f"{key}.name must be a class of {module}, got {name!r}.{nearest(str(name), classes)}"
-                f" Classes: {', '.join(sorted(classes))}.",
-            )
-        ]
-    info = classes[name]
+    info = None if name in _NOT_PLAIN_SCHEDULERS else read_public(module, name, base)
+    if info is None:
+        names = [n for n in public_classes(module, base) if n not in _NOT_PLAIN_SCHEDULERS]
+        message = f"{key}.name must be a class of {module}, got {name!r}.{nearest(str(name), names)}"
+        return [Problem(f"{key}.name", f"{message} Classes: {', '.join(names)}.")]
     parameters = list(info.parameters.values())[1:]  # the first is the parameters or the optimiser
     fields = {p.name: values.get(p.name, parameter_type(p)) for p in parameters}
     required = {p.name for p in parameters if p.required}

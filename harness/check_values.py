@@ -132,20 +132,16 @@ def _bounds(metadata: tuple[Any, ...]) -> str:
             for name in ("gt", "ge", "lt", "le", "min_length", "max_length"):
                 if getattr(bound, name, None) is not None:
                     found[name] = getattr(bound, name)
-    low = next(
-        (f"{sign} {_number(found[name])}" for name, sign in (("gt", ">"), ("ge", ">=")) if name in found), ""
-    )
-    high = next(
-        (f"{sign} {_number(found[name])}" for name, sign in (("lt", "<"), ("le", "<=")) if name in found), ""
-    )
+    low = _side(found, gt=">", ge=">=")
+    high = _side(found, lt="<", le="<=")
     if "ge" in found and high:
         return f"in [{_number(found['ge'])}, {_end(found)}"
-    length = " and ".join(
-        f"at {word} {found[name]} entries"
-        for name, word in (("min_length", "least"), ("max_length", "most"))
-        if name in found
-    )
-    return " and ".join(part for part in (low, high, length and f"with {length}") if part)
+    length = _side(found, min_length="of length >=", max_length="of length <=")
+    return " and ".join(part for part in (low, high, length) if part)
+
+
+def _side(found: dict[str, Any], **signs: str) -> str:
+    return next((f"{sign} {_number(found[name])}" for name, sign in signs.items() if name in found), "")
 
 
 def _end(found: dict[str, Any]) -> str:

@@ -93,7 +93,7 @@ def _unknown_flag(word: str, following: list[str]) -> UserError:
     habit = name.lower().replace("_", "-")
     if habit in _HABITS:
         return UserError(f"there is no flag {word}: settings are written key=value. Write {_HABITS[habit]}")
-    hint = nearest(word.partition("=")[0], _FLAGS)
+    hint = nearest(name, [flag.lstrip("-") for flag in _FLAGS]).replace("'", "'--", 1)
     if not hint and name:
         if not value and following and "=" not in following[0] and not following[0].startswith("-"):
             value = following[0]

@@ -30,7 +30,7 @@ _EXAMPLES = [
     ("python run.py model=spagan data=cora", "a paper's experiment with its settings"),
     ("python run.py model=gat data=citeseer trainer.max_epochs=50 model.heads=4", "other settings"),
     ("python run.py model=gcn data=cora hardware=gpu seed=3 paths.data=/data", "another place"),
-    ("python run.py mode=test ckpt=runs/<run>/checkpoints/best.ckpt model=gat", "test again"),
+    ("python run.py model=gat data=cora mode=test ckpt=<run folder>/checkpoints/best.ckpt", "test again"),
 ]
 
 _ENVIRONMENT = [
@@ -43,8 +43,8 @@ _NOTES = """\
 Results: each run makes one folder <paths.runs>/<model>_<data>/<time>_<id>/ with config.yaml, results.json,
 metrics.csv, checkpoints/, figures/ and run.log.
 
-The pair of model and data decides the settings: conf/experiment/<model>_<data>.yaml is applied by itself where
-it exists; ~experiment leaves it out.
+The pair of model and data decides the settings: conf/experiment/<model>_<data>.yaml is applied by itself
+where it exists; ~experiment leaves it out.
 
 To see the keys of a choice: python run.py model=gat --help. To see the composed configuration:
 python run.py model=gat data=cora --cfg job, with --resolve to have references replaced by values. A key of
@@ -59,7 +59,7 @@ def groups(conf: Path = CONF) -> dict[str, list[str]]:
 
 
 def help_text(overrides: Sequence[str] = (), conf: Path = CONF, width: int | None = None) -> str:
-    """The help, or the keys of the chosen options where ``overrides`` choose some.
+    """The general help, or the keys of the chosen options where ``overrides`` choose some.
 
     Args:
         overrides: words of the command line; of ``model=gat`` the keys of that model are listed.
@@ -82,7 +82,7 @@ def help_text(overrides: Sequence[str] = (), conf: Path = CONF, width: int | Non
             chosen.append((group, choice))
     if chosen:
         parts = [_choice_help(group, choice, available, conf, columns) for group, choice in chosen]
-        return "\n\n".join(parts) + "\n"
+        return "\n\n".join(parts)
     return _general_help(available, conf, columns)
 
 
@@ -110,15 +110,15 @@ def _general_help(available: dict[str, list[str]], conf: Path, width: int) -> st
     parts.append("Examples\n" + "\n".join(f"  {command}\n      {what}" for command, what in _EXAMPLES))
     parts.append("Environment\n" + _table(_ENVIRONMENT, width))
     parts.extend(textwrap.fill(" ".join(note.split()), width) for note in _NOTES.split("\n\n"))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(parts)
 
 
 def _choice_help(group: str, choice: str, available: dict[str, list[str]], conf: Path, width: int) -> str:
     file = conf / group / f"{choice}.yaml"
     prefix = "" if group == "experiment" else f"{group}."
-    rows = [e for e in entries(file) if not e.key.endswith("_target_") and e.key != "defaults"]
+    rows = [e for e in entries(file) if not e.key.endswith("_target_") and (e.value or e.comment)]
     parts = [
-        f"{group}={choice}: {description(file)}",
+        textwrap.fill(f"{group}={choice}: {description(file)}", width),
         "Keys, with their defaults\n" + _keys_table(rows, prefix, width) if rows else "It has no keys.",
     ]
     presets = [

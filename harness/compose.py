@@ -59,17 +59,15 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> Composition:
 
 
 def config_text(overrides: Sequence[str] = (), conf: Path = CONF, resolve: bool = False) -> str:
-    """The composed configuration as YAML, as ``--cfg job`` prints it.
+    """The composed configuration as YAML: what ``--cfg job`` prints.
 
     Raises:
         UserError: as `compose`.
     """
     from omegaconf import OmegaConf
 
-    tree, _ = _compose(overrides, conf)
-    if resolve:
-        tree = OmegaConf.create(compose(overrides, conf).config)
-    return OmegaConf.to_yaml(tree)
+    tree = OmegaConf.create(compose(overrides, conf).config) if resolve else _compose(overrides, conf)[0]
+    return OmegaConf.to_yaml(tree).rstrip("\n")
 
 
 def _lower_minimum(trainer: Any, overrides: Sequence[str]) -> None:
@@ -87,6 +85,11 @@ def _lower_minimum(trainer: Any, overrides: Sequence[str]) -> None:
 
 
 def _compose(overrides: Sequence[str], conf: Path) -> tuple["DictConfig", dict[str, str]]:
+    """The composed tree with its references, and the choices.
+
+    Hydra composes the chosen files; single values are set afterwards, here, in the order Hydra itself would.
+    So each key can be compared with the keys that are there, at the price of one composition instead of two.
+    """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -96,15 +99,39 @@ def _compose(overrides: Sequence[str], conf: Path) -> tuple["DictConfig", dict[s
     for override in parsed:
         _check_override(override, available)
     try:
-        tree, choices = _hydra(overrides, conf)
+        tree, choices = _hydra([o.input_line or "" for o in parsed if _is_choice(o, available)], conf)
     except YAMLError as error:
         raise UserError(_yaml_mistake(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explain(error, parsed, conf, available)) from error
-    preset = choices.get("experiment")
-    if preset not in available.get("experiment", []):
+        raise UserError(_explain(error, conf, available)) from error
+    given = _flattened(parsed, available)
+    for override in parsed:
+        if _is_choice(override, available):
+            continue
+        mistake = _wrong_key(override, tree, available, given)
+        if mistake:
+            raise UserError(mistake)
+        _apply(override, tree)
+    if choices.get("experiment") not in available.get("experiment", []):
         choices.pop("experiment", None)
     return tree, choices
+
+
+def _apply(override: "Override", tree: "DictConfig") -> None:
+    """Sets or deletes one value of ``tree``."""
+    from omegaconf import OmegaConf, open_dict
+    from omegaconf.errors import OmegaConfBaseException
+
+    key = override.key_or_group
+    try:
+        with open_dict(tree):
+            if override.is_delete():
+                parent, _, name = key.rpartition(".")
+                del (OmegaConf.select(tree, parent) if parent else tree)[name]
+            else:
+                OmegaConf.update(tree, key, override.value(), merge=True, force_add=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"'{override.input_line}': {str(error).splitlines()[0]}") from error
 
 
 def _hydra(overrides: Sequence[str], conf: Path) -> tuple["DictConfig", dict[str, str]]:
@@ -162,7 +189,7 @@ def _check_override(override: "Override", available: Mapping[str, Sequence[str]]
         return
     if override.package is not None:
         raise UserError(f"'{word}': write {key}=<choice>; groups have fixed places.")
-    if override.is_add():
+    if override.is_add() or override.is_force_add():
         raise UserError(f"'{word}': {key} has a choice already; write {key}=<choice> without the plus.")
     if override.is_delete():
         if key != "experiment":
@@ -178,12 +205,9 @@ def _check_override(override: "Override", available: Mapping[str, Sequence[str]]
         raise UserError(unknown_choice(key, word.partition("=")[2], available[key]))
 
 
-def _explain(
-    error: Exception, parsed: Sequence["Override"], conf: Path, available: Mapping[str, Sequence[str]]
-) -> str:
-    """The sentence for an error that Hydra raised while composing."""
-    from hydra.errors import HydraException, MissingConfigException
-    from omegaconf.errors import OmegaConfBaseException
+def _explain(error: Exception, conf: Path, available: Mapping[str, Sequence[str]]) -> str:
+    """The sentence for an error that Hydra raised while composing the chosen files."""
+    from hydra.errors import MissingConfigException
 
     if isinstance(error, MissingConfigException):
         missing = str(error.missing_cfg_file or "").removesuffix(".yaml")
@@ -191,19 +215,8 @@ def _explain(
         if group in available:
             return unknown_choice(group, choice, available[group])
         return f"there is no file {missing}.yaml in {conf}."
-    try:
-        base, _ = _hydra([o.input_line or "" for o in parsed if _is_choice(o, available)], conf)
-    except (HydraException, OmegaConfBaseException):
-        base = None
-    if base is not None:
-        given = _flattened(parsed, available)
-        for override in parsed:
-            mistake = "" if _is_choice(override, available) else _wrong_key(override, base, available, given)
-            if mistake:
-                return mistake
     first = str(error).splitlines()[0]
-    cause = f" ({str(error.__cause__).splitlines()[0]})" if error.__cause__ else ""
-    return f"{first}{cause}"
+    return f"{first} ({str(error.__cause__).splitlines()[0]})" if error.__cause__ else first
 
 
 def _is_choice(override: "Override", available: Mapping[str, Sequence[str]]) -> bool:
@@ -243,7 +256,7 @@ def _wrong_key(
             held = None if isinstance(node, DictConfig) else node._value()
             return f"'{word}': {parent} is {'null' if held is None else held} here and has no keys."
         if part not in node:
-            if override.is_add():
+            if override.is_add() or override.is_force_add():
                 return ""
             return _unknown_key(".".join(parts[: depth + 1]), key, node, parent, available, given)
         node = node._get_node(part)
@@ -334,7 +347,7 @@ def _unresolved(tree: Any, error: Exception) -> str:
     text = str(reason).splitlines()[0]
     unset = re.search(r"Environment variable '(\w+)' not found", text)
     if unset:
-        return f"{key} is {written}, but the environment variable {unset[1]} is not set. Set it or write {key}=..."
+        return f"{key} is {written}, but the variable {unset[1]} is not set. Set it or write {key}=..."
     if "ecursive" in text:
         return f"{key} is {written}, which refers to itself. Write {key}=<a value>."
     return f"{key} is {written}, but there is no such key. Write {key}=... or mend the reference."

@@ -164,20 +164,25 @@ def _mark_best(
     phases: Sequence[PhaseMark],
     factor: float,
 ) -> list[Any]:
-    dot = {
+    dot: dict[str, Any] = {
         "marker": "o",
         "markersize": 7,
         "markerfacecolor": "white",
         "markeredgewidth": 1.8,
         "linestyle": "none",
     }
-    diamond = {"marker": "D", "markersize": 7, "markeredgecolor": "white", "linestyle": "none"}
+    diamond: dict[str, Any] = {
+        "marker": "D",
+        "markersize": 7,
+        "markeredgecolor": "white",
+        "linestyle": "none",
+    }
     handles = []
     for axes, (epochs, values), scale in ((above, loss, 1.0), (below, metric, factor)):
         for phase in phases:
             found = epochs == phase.best
             if found.any():
-                axes.plot(phase.best, values[found][-1] * scale, color=VAL_COLOUR, zorder=5, **dot)
+                axes.plot(epochs[found][-1], values[found][-1] * scale, color=VAL_COLOUR, zorder=5, **dot)
                 handles = [_line(VAL_COLOUR, "best epoch, restored", **dot)]
     tested = [(p.best, p.test) for p in phases if p.best is not None and p.test is not None]
     for best, test in tested:

@@ -32,7 +32,8 @@ WIDTH_INCHES = 8.0
 HEIGHT_INCHES = 4.5
 DOTS_PER_INCH = 200
 
-HOUSE_STYLE: dict[str, Any] = {
+# Any: matplotlib types the keys as a list of literals, which is known only once it is imported.
+HOUSE_STYLE: Any = {
     "font.family": "sans-serif",
     # matplotlib ships this one, so a picture looks the same on every machine.
     "font.sans-serif": ["DejaVu Sans"],

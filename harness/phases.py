@@ -57,6 +57,7 @@ def fit_phases(
         seed_everything(phase_seed(config["seed"], index), workers=True, verbose=False)
         module.phase_index = index
         module.on_phase_start(datamodule)
+        module.train()
         trainer = build_trainer(config, module, callbacks, loggers, folder)
         trainer.fit(module, datamodule=datamodule)
         save_checkpoint(trainer, folder / "checkpoints" / "last.ckpt", weights_only=False)

@@ -38,7 +38,7 @@ def run_session(config: dict[str, Any], choices: dict[str, str], command: list[s
     """
     runs = Path(config["paths"]["runs"])
     check_writable(runs)
-    _quieten_libraries()
+    _quieten_libraries(Path(config["paths"]["cache"]))
     check_available(config["hardware"])
     apply_threads(config["hardware"]["threads"])
 
@@ -114,10 +114,11 @@ def _execute(
                 logger.log_metrics(metrics, step=sum(record["epochs"].values()))
         record["seconds"]["predict" if config["mode"] == "predict" else "test"] = time.perf_counter() - started
     finally:
+        failed = sys.exc_info()[0] is not None
         for logger in loggers:
-            logger.finalize("success" if sys.exc_info()[0] is None else "failed")
-        if "wandb" in sys.modules:
-            sys.modules["wandb"].finish(quiet=True)  # else the next run of this process writes into this one
+            logger.finalize("failed" if failed else "success")
+            if hasattr(logger, "close"):
+                logger.close(failed)
     best = folder / "checkpoints" / "best.ckpt"
     return {
         "model": choices["model"],
@@ -159,13 +160,21 @@ def _announce(config: dict[str, Any], choices: dict[str, str], folder: Path) -> 
         )
 
 
-def _quieten_libraries() -> None:
+def _quieten_libraries(cache: Path) -> None:
     """Keeps the libraries' tips and known warnings off the console; ``run.log`` still gets what matters."""
     for pattern in (".*does not have many workers.*", ".*LeafSpec.*", ".*torch.jit.script.*", ".*anonymous.*"):
         warnings.filterwarnings("ignore", message=pattern)
     for name in ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     os.environ.setdefault("WANDB_SILENT", "true")
+    # else matplotlib and W&B write into the home directory, which a cluster may keep read-only
+    for variable, name in (
+        ("MPLCONFIGDIR", "matplotlib"),
+        ("WANDB_CACHE_DIR", "wandb"),
+        ("WANDB_CONFIG_DIR", "wandb"),
+        ("WANDB_DATA_DIR", "wandb"),
+    ):
+        os.environ.setdefault(variable, str((cache / name).absolute()))
 
 
 @contextmanager
@@ -174,6 +183,10 @@ def _run_log(folder: Path) -> Iterator[None]:
     if not is_first_process():
         yield
         return
+    console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    console.setLevel(logging.WARNING)
+    log.addHandler(console)
     handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
@@ -193,5 +206,6 @@ def _run_log(folder: Path) -> Iterator[None]:
     finally:
         logging.captureWarnings(False)
         root.removeHandler(handler)
+        log.removeHandler(console)
         root.setLevel(level)
         handler.close()

@@ -6,13 +6,12 @@ The check reads source and imports nothing; `resolve_class` looks again at the r
 
 import ast
 import importlib
-from functools import cache
 
 from harness.errors import UserError, nearest
 from harness.signatures import LIGHTNING_ROOTS, ClassInfo, NotAClassError, read_class
 from harness.static_modules import UnknownNameError, find_module
 
-OWN_PACKAGES = ("lightning_modules", "datamodules", "callbacks")
+OWN_PACKAGES = ("lightning_modules", "datamodules", "callbacks", "harness")
 LIBRARIES = ("torch", "torchvision", "torch_geometric", "torchmetrics", "pytorch_lightning")
 
 KINDS = {
@@ -33,7 +32,7 @@ def read_target(key: str, target: object, kind: str) -> ClassInfo:
         kind: a value of `KINDS`.
 
     Raises:
-        UserError: when it is no path to a class of that kind whose home is this project or an allowed library.
+        UserError: when it is no path to a class of that kind at home in this project or an allowed library.
     """
     where = f"{key}._target_"
     if not isinstance(target, str) or not target:
@@ -98,18 +97,20 @@ def _refuse_foreign(where: str, target: str, home: str) -> None:
     )
 
 
-@cache
-def public_classes(module_name: str, base: str) -> dict[str, ClassInfo]:
-    """Public classes of an installed module that descend from ``base`` (a home), by name."""
+def read_public(module_name: str, name: object, base: str) -> ClassInfo | None:
+    """The public class ``name`` of an installed module if it descends from ``base`` (a home), else None."""
+    if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
+        return None
+    try:
+        info = read_class(f"{module_name}.{name}")
+    except (UnknownNameError, NotAClassError):
+        return None
+    return info if base in info.ancestors else None
+
+
+def public_classes(module_name: str, base: str) -> list[str]:
+    """Names of all classes that `read_public` would give; reads every file they come from."""
     module = find_module(module_name)
-    found: dict[str, ClassInfo] = {}
-    for name in module.bindings if module else ():
-        if name.startswith("_"):
-            continue
-        try:
-            info = read_class(f"{module_name}.{name}")
-        except (UnknownNameError, NotAClassError):
-            continue
-        if base in info.ancestors:
-            found[name] = info
-    return found
+    return sorted(
+        name for name in (module.bindings if module else ()) if read_public(module_name, name, base)
+    )

@@ -1,7 +1,7 @@
 """What every method of this project offers the harness: a task, phases, pictures."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 
@@ -53,6 +53,17 @@ class ExperimentModule(LightningModule):
         """
         return {}
 
-    def figures(self, datamodule: LightningDataModule) -> Iterator[tuple[str, "Figure"]]:
-        """Pictures of the trained method as (file name without ending, figure); drawn after the last phase."""
+    def figures(
+        self, datamodule: LightningDataModule, published: dict[str, Any] | None
+    ) -> Iterator[tuple[str, "Figure"]]:
+        """Pictures of the trained method as (file name without ending, figure); drawn after the test.
+
+        Args:
+            datamodule: the run's data.
+            published: ``{metric, value, spread, source}`` of the preset, or None.
+        """
         return iter(())
+
+    def prediction_rows(self, outputs: list[Any], datamodule: LightningDataModule) -> list[dict[str, Any]]:
+        """Rows of ``predictions.csv`` from what ``trainer.predict`` returned; empty where a table makes no sense."""
+        return []

@@ -97,14 +97,18 @@ class FullBatchModule(ExperimentModule):
         trainer.fit_loop.epoch_progress.increment_by(len(rows) - 1)
         self._log_rows(first, rows)
 
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """For a Trainer that validates by itself; the harness leaves that loop out."""
+        self.log_dict(self.validation_metrics(batch), batch_size=1)
+
     def _run_epoch(self, batch: Any) -> dict[str, float]:
         self.train()
-        optimizer = self.optimizers()
+        optimizer: Any = self.optimizers()
         loss, logged = self.training_loss(batch)
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
-        scheduler = self.lr_schedulers()
+        scheduler: Any = self.lr_schedulers()
         if scheduler is not None:
             scheduler.step()
         self.eval()
@@ -115,7 +119,7 @@ class FullBatchModule(ExperimentModule):
         return dict(zip(logged, values, strict=True))
 
     def _log_rows(self, first: int, rows: list[dict[str, float]]) -> None:
-        every = self.trainer.log_every_n_steps
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         start = self.epochs_before + first
         for logger in self.trainer.loggers:
             for epoch, row in enumerate(rows, start):

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.annotations import Fraction, PositiveInt, Probability
+from harness.annotations import NonNegativeFloat, PositiveInt, Probability
+from lightning_modules.node_classification.attention import attention_sum, head_scores
 from lightning_modules.node_classification.graph import GraphInputs
-from lightning_modules.node_classification.segments import SegmentIndex, attention_sum
+from lightning_modules.node_classification.segments import SegmentIndex
 from lightning_modules.node_classification.sparse import SparseFeatures, dropped_matmul
 
 Init = Literal["zero_bias", "authors"]
@@ -42,23 +43,6 @@ def reset_attention_parameters(
             bias.normal_(0, GAIN * math.sqrt(2 / (width + 1)))
         else:
             bias.zero_()
-
-
-def head_scores(x: Tensor, vectors: Tensor) -> tuple[Tensor, ...]:
-    """Inner products of every node's heads with K vectors per head, in one matrix product.
-
-    Args:
-        x: ``[N, H, D]``.
-        vectors: ``[H, D, K]``.
-
-    Returns:
-        K tensors ``[N, H]``.
-    """
-    heads, width, count = vectors.shape
-    eye = torch.eye(heads, dtype=vectors.dtype, device=vectors.device)
-    # Block-diagonal [H, D, K, H] -> [H*D, K*H]; its zeros cost less than H small products.
-    blocks = (vectors.unsqueeze(3) * eye[:, None, None, :]).reshape(heads * width, count * heads)
-    return (x.flatten(1) @ blocks).view(-1, count, heads).unbind(1)
 
 
 def classify(logits: Tensor, elu_before_softmax: bool) -> Tensor:
@@ -92,7 +76,7 @@ class NodeAttention(nn.Module):
         out_channels: PositiveInt,
         heads: PositiveInt,
         dropout: Probability,
-        negative_slope: Fraction,
+        negative_slope: NonNegativeFloat,
         init: Init,
     ) -> None:
         super().__init__()
@@ -145,7 +129,7 @@ class GAT(nn.Module):
         heads: PositiveInt,
         out_heads: PositiveInt,
         dropout: Probability,
-        negative_slope: Fraction,
+        negative_slope: NonNegativeFloat,
         init: Init,
         elu_before_softmax: bool,
     ) -> None:

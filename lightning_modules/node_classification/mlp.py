@@ -1,5 +1,6 @@
 """MLP: the baseline that sees no edges."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -35,4 +36,6 @@ class MLP(nn.Module):
     def forward(self, graph: GraphInputs) -> Tensor:
         """Log-probabilities of every node."""
         hidden = F.relu(self.hidden(graph.features))
-        return F.log_softmax(self.output(hidden).float(), dim=-1)
+        logits = self.output(hidden)
+        # Half precision ends here; float64 stays.
+        return F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)

@@ -48,7 +48,8 @@ class NodeClassifier(FullBatchModule):
 
     def prepare(self, graph: Data) -> tuple[GraphInputs, dict[str, Tensor]]:
         """Index structures of ``graph`` and the node ids of its splits, made once per graph and device."""
-        if self._prepared is None or self._graph is not graph or _device(self._prepared[0]) != graph.y.device:
+        y: Tensor = graph.y
+        if self._prepared is None or self._graph is not graph or self._prepared[0].edge_rows.device != y.device:
             splits = {name: graph[f"{name}_mask"].nonzero().squeeze(1) for name in ("train", "val", "test")}
             self._graph, self._prepared = graph, (prepare(graph), splits)
         return self._prepared
@@ -95,16 +96,23 @@ class NodeClassifier(FullBatchModule):
             outputs: what ``trainer.predict`` returned.
             datamodule: the graph's data module.
         """
-        graph: Data = datamodule.graph
+        graph = graph_of(datamodule)
         names = getattr(datamodule, "class_names", None) or [str(label) for label in range(self.num_classes)]
-        splits = ["train" if t else "val" if v else "test" if e else "" for t, v, e in zip(
-            graph.train_mask.tolist(), graph.val_mask.tolist(), graph.test_mask.tolist(), strict=True
-        )]
+        splits = [
+            "train" if t else "val" if v else "test" if e else ""
+            for t, v, e in zip(
+                graph.train_mask.tolist(), graph.val_mask.tolist(), graph.test_mask.tolist(), strict=True
+            )
+        ]
         rows = []
-        for node, (probabilities, label) in enumerate(zip(outputs[0].tolist(), graph.y.tolist(), strict=True)):
+        for node, (probabilities, label) in enumerate(
+            zip(outputs[0].tolist(), graph.y.tolist(), strict=True)
+        ):
             best = max(range(self.num_classes), key=probabilities.__getitem__)
             row = {"node": node, "split": splits[node], "true": names[label], "predicted": names[best]}
-            rows.append(row | {f"p({name})": f"{p:.6f}" for name, p in zip(names, probabilities, strict=True)})
+            rows.append(
+                row | {f"p({name})": f"{p:.6f}" for name, p in zip(names, probabilities, strict=True)}
+            )
         return rows
 
 
@@ -123,10 +131,10 @@ class MLPClassifier(NodeClassifier):
     ) -> None:
         super().__init__(num_classes, optimizer, scheduler, epochs_per_call)
         self.save_hyperparameters()
-        self.network = MLP(in_channels, hidden_channels, num_classes, dropout)
+        self.network: MLP = MLP(in_channels, hidden_channels, num_classes, dropout)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return decay_first_layer_only(self.network.hidden, self.network.output)
+        return decay_first_layer_only(self.network)
 
 
 class GCNClassifier(NodeClassifier):
@@ -144,10 +152,10 @@ class GCNClassifier(NodeClassifier):
     ) -> None:
         super().__init__(num_classes, optimizer, scheduler, epochs_per_call)
         self.save_hyperparameters()
-        self.network = GCN(in_channels, hidden_channels, num_classes, dropout)
+        self.network: GCN = GCN(in_channels, hidden_channels, num_classes, dropout)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        return decay_first_layer_only(self.network.hidden, self.network.output)
+        return decay_first_layer_only(self.network)
 
 
 class GATClassifier(NodeClassifier):
@@ -186,10 +194,15 @@ class GATClassifier(NodeClassifier):
         )
 
 
-def decay_first_layer_only(first: nn.Module, second: nn.Module) -> list[dict[str, Any]]:
+def decay_first_layer_only(network: MLP | GCN) -> list[dict[str, Any]]:
     """Parameter groups of GCN's protocol: weight decay on the first layer alone (arXiv 1609.02907, section 5.2)."""
-    return [{"params": list(first.parameters())}, {"params": list(second.parameters()), "weight_decay": 0.0}]
+    hidden, output = list(network.hidden.parameters()), list(network.output.parameters())
+    return [{"params": hidden}, {"params": output, "weight_decay": 0.0}]
 
 
-def _device(inputs: GraphInputs) -> torch.device:
-    return inputs.edge_rows.device
+def graph_of(datamodule: LightningDataModule) -> Data:
+    """The one graph that a node-classification data module holds after ``setup``."""
+    graph = getattr(datamodule, "graph", None)
+    if not isinstance(graph, Data):
+        raise TypeError(f"{type(datamodule).__name__} has no graph: call its setup() first")
+    return graph

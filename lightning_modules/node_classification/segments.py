@@ -1,4 +1,4 @@
-"""Sums, softmax and attention over rows that are sorted by group.
+"""Sums, softmax and weighted sums over rows that are sorted by group.
 
 A *row* is an edge or a path; its *group* is the node at its centre. Since rows are sorted by centre,
 each group is a slice ``ptr[i]:ptr[i + 1]`` and every reduction is one pass over contiguous memory, on CPU
@@ -51,6 +51,7 @@ class SegmentIndex:
         num_items: number of items M.
         t_ptr: ``[M + 1]``, for each item the slice of ``t_perm`` with the rows that read it.
         t_perm: ``[R]``, rows sorted by item.
+        count: ``[R]``, 0..R-1.
     """
 
     ptr: Tensor
@@ -59,7 +60,7 @@ class SegmentIndex:
     num_items: int
     t_ptr: Tensor | None
     t_perm: Tensor | None
-    _count: Tensor
+    count: Tensor
     _blocks: dict[int, _HeadBlocks] = field(default_factory=dict)
 
     @classmethod
@@ -101,7 +102,7 @@ class SegmentIndex:
             num_items=num_items,
             t_ptr=t_ptr,
             t_perm=t_perm,
-            _count=_narrow(count, largest),
+            count=_narrow(count, largest),
         )
 
     @property
@@ -124,7 +125,7 @@ class SegmentIndex:
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum over the rows of each centre: ``[R, K] -> [N, K]``."""
-        return F.embedding_bag(self._count, values, self.ptr, mode="sum", include_last_offset=True)
+        return F.embedding_bag(self.count, values, self.ptr, mode="sum", include_last_offset=True)
 
     def sum_by_item(self, values: Tensor) -> Tensor:
         """Sum over the rows that read each item: ``[R, K] -> [M, K]``."""
@@ -155,7 +156,7 @@ class SegmentIndex:
     def _head_blocks(self, heads: int) -> _HeadBlocks:
         if heads not in self._blocks:
             largest = heads * max(self.num_rows, self.num_groups, self.num_items)
-            col = self._count if self.col is None else self.col
+            col = self.count if self.col is None else self.col
             t_row = None if self.t_perm is None else self.row.index_select(0, self.t_perm)
             self._blocks[heads] = _HeadBlocks(
                 ptr=_repeat_offsets(self.ptr, heads, self.num_rows, largest),
@@ -205,95 +206,6 @@ def segment_softmax(scores: Tensor, index: SegmentIndex) -> Tensor:
     return exps.div_(index.centres(index.sum(exps)))
 
 
-class _AttentionSum(Function):
-    """Leaky ReLU, softmax, dropout mask and weighted sum as one node of the autograd graph.
-
-    The backward pass needs no sum over rows for the softmax: ``sum_r alpha_r * dalpha_r`` of a centre is
-    the inner product of its output with the gradient of its output, dropout included.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        centre_scores: Tensor,
-        item_scores: Tensor,
-        items: Tensor,
-        keep: Tensor | None,
-        index: SegmentIndex,
-        negative_slope: float,
-    ) -> tuple[Tensor, Tensor]:
-        raw = index.centres(centre_scores).add_(index.items(item_scores))
-        alpha = segment_softmax(F.leaky_relu(raw, negative_slope), index)
-        weights = alpha if keep is None else alpha * keep
-        out = index.weighted_sum(weights, items)
-        ctx.save_for_backward(raw, alpha, keep, weights, items, out)
-        ctx.index, ctx.negative_slope = index, negative_slope
-        ctx.mark_non_differentiable(alpha)
-        return out, alpha
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        raw, alpha, keep, weights, items, out = ctx.saved_tensors
-        index: SegmentIndex = ctx.index
-        grad = grad.contiguous()
-        with torch.autocast(grad.device.type, enabled=False):
-            d_alpha = _per_head_dot(index.centres(grad).mul_(index.items(items)))  # [R, H]
-            delta = _per_head_dot(grad * out)  # [N, H]
-        if keep is not None:
-            d_alpha.mul_(keep)
-        d_score = d_alpha.sub_(index.centres(delta)).mul_(alpha)
-        d_raw = torch.where(raw > 0, d_score, d_score * ctx.negative_slope)
-        return (
-            index.sum(d_raw),
-            index.sum_by_item(d_raw),
-            index.weighted_sum_by_item(weights, grad),
-            None,
-            None,
-            None,
-        )
-
-
-def _per_head_dot(products: Tensor) -> Tensor:
-    """``[R, H, D] -> [R, H]``, the sum over D, as a matrix product: faster than ``sum(2)`` for small D."""
-    heads, width = products.size(1), products.size(2)
-    ones = torch.eye(heads, dtype=products.dtype, device=products.device).repeat_interleave(width, 0)
-    return products.view(-1, heads * width) @ ones
-
-
-def attention_sum(
-    centre_scores: Tensor,
-    item_scores: Tensor,
-    items: Tensor,
-    index: SegmentIndex,
-    negative_slope: float,
-    dropout: float = 0.0,
-) -> tuple[Tensor, Tensor]:
-    """Attention of every centre over its rows, all heads at once.
-
-    With the split dot product of SPAGAN (arXiv 2101.03464), section 3 of its code's layer, and of GAT
-    (arXiv 1710.10903, Eq. 3): ``alpha = softmax_r(LeakyReLU(centre_scores[row] + item_scores[col]))`` and
-    ``out = sum_r drop(alpha_r) items[col_r]``. The concatenation ``[R, 2F]`` is never built.
-
-    Args:
-        centre_scores: ``[N, H]``.
-        item_scores: ``[M, H]``.
-        items: ``[M, H, D]``, what is summed.
-        index: rows with N centres and M items.
-        negative_slope: slope of the leaky ReLU, in ``[0, 1]``.
-        dropout: probability of dropping a normalised weight, 0 in evaluation.
-
-    Returns:
-        ``[N, H, D]`` and the weights before dropout, ``[R, H]``, which carry no gradient. Half precision
-        comes back as float32: a softmax over hundreds of rows needs it.
-    """
-    dtype = torch.promote_types(items.dtype, torch.float32)
-    centre_scores, item_scores, items = (v.to(dtype) for v in (centre_scores, item_scores, items))
-    keep = None
-    if dropout > 0:
-        keep = dropout_mask((index.num_rows, items.size(1)), dropout, items)
-    return _AttentionSum.apply(centre_scores, item_scores, items, keep, index, negative_slope)
-
-
 class _PropagateFunction(Function):
     """Fixed weights times node features; the backward pass is the transposed product."""
 
@@ -323,22 +235,3 @@ def propagate(weights: Tensor, x: Tensor, index: SegmentIndex) -> Tensor:
     """
     dtype = torch.promote_types(x.dtype, torch.float32)
     return _PropagateFunction.apply(weights.to(dtype), x.to(dtype), index)
-
-
-def dropout_mask(shape: tuple[int, ...] | torch.Size, p: float, like: Tensor) -> Tensor:
-    """Independent entries, 0 with probability ``p``, else ``1 / (1 - p)``; dtype and device of ``like``.
-
-    Uniform draws and a comparison: on CPU a quarter of ``bernoulli_``'s time, and dropout is the largest
-    single cost of a small graph's step. Always drawn in float32, as bfloat16 draws would round ``p``.
-    """
-    keep = torch.rand(shape, device=like.device) >= p
-    return keep.to(like.dtype).mul_(1.0 / (1.0 - p))
-
-
-def dropout(x: Tensor, p: float) -> Tensor:
-    """Dropout of a dense tensor: :func:`dropout_mask` on CPU, torch's kernel elsewhere; 0 is a no-op."""
-    if p == 0:
-        return x
-    if x.device.type != "cpu":
-        return F.dropout(x, p)
-    return x * dropout_mask(x.shape, p, x)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from harness.annotations import PositiveInt, Probability
-from lightning_modules.node_classification.segments import dropout, dropout_mask, offsets
+from lightning_modules.node_classification.dropout import dropout, dropout_mask
+from lightning_modules.node_classification.segments import offsets
 
 
 @dataclass(frozen=True, eq=False)

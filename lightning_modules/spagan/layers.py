@@ -2,28 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.annotations import Fraction, PositiveInt, Probability
+from harness.annotations import NonNegativeFloat, PositiveInt, Probability
+from lightning_modules.node_classification.attention import attention_sum, head_scores
 from lightning_modules.node_classification.gat import (
     GAT,
     Init,
     NodeAttention,
     classify,
     evaluating,
-    head_scores,
     reset_attention_parameters,
 )
 from lightning_modules.node_classification.graph import GraphInputs
-from lightning_modules.node_classification.segments import SegmentIndex, attention_sum
+from lightning_modules.node_classification.segments import SegmentIndex
 from lightning_modules.node_classification.sparse import SparseFeatures, SparseLinear, dropped_matmul
+from lightning_modules.spagan.path_pooling import PathPool, pool_paths
 
-PathPool = Literal["max", "mean"]
 OutputLayer = Literal["attention", "linear"]
 
 
@@ -92,25 +91,6 @@ class PathAttentionWeights:
     beta: Tensor
 
 
-def pool_paths(features: Tensor, ends: tuple[Tensor, ...], path_pool: PathPool) -> Tensor:
-    """Element-wise maximum or mean over the nodes of each path, centre excluded.
-
-    Node by node, so that the tensor ``[P, c - 1, ...]`` is never built.
-
-    Args:
-        features: ``[N, ...]``.
-        ends: ``c - 1`` tensors ``[P]`` of node ids.
-        path_pool: ``"max"`` or ``"mean"``.
-
-    Returns:
-        ``[P, ...]``.
-    """
-    parts = (features.index_select(0, nodes) for nodes in ends)
-    if path_pool == "max":
-        return reduce(torch.maximum, parts)
-    return reduce(torch.add, parts) / len(ends)
-
-
 class PathAttention(nn.Module):
     """Attention among the paths of one length, then among lengths.
 
@@ -147,7 +127,7 @@ class PathAttention(nn.Module):
         path_pool: PathPool,
         length_attention: bool,
         dropout: Probability,
-        negative_slope: Fraction,
+        negative_slope: NonNegativeFloat,
         init: Init,
     ) -> None:
         super().__init__()
@@ -194,7 +174,7 @@ class PathAttention(nn.Module):
         for k, c in enumerate(self.lengths):
             pooled, score = p, end_score
             if c > 2:
-                pooled = pool_paths(p, paths.ends[c], self.path_pool)  # [P_c, H, D]
+                pooled = pool_paths(p.flatten(1), paths.ends[c], self.path_pool).view(-1, *p.shape[1:])
                 (score,) = head_scores(pooled, on_path[:, :, k : k + 1])
             drop = self.dropout if self.training else 0.0
             part, alpha[c] = attention_sum(
@@ -269,7 +249,7 @@ class SPAGANNetwork(nn.Module):
         heads: PositiveInt,
         out_heads: PositiveInt,
         dropout: Probability,
-        negative_slope: Fraction,
+        negative_slope: NonNegativeFloat,
         init: Init,
         elu_before_softmax: bool,
         max_path_nodes: PositiveInt,

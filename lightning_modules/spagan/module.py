@@ -10,7 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from harness.annotations import ClassSpec, NonNegativeFloat, PositiveInt, Probability
-from lightning_modules.node_classification.module import NodeClassifier
+from lightning_modules.node_classification.module import NodeClassifier, graph_of
 from lightning_modules.spagan.diagnostics import Diagnostics, diagnose, path_weights
 from lightning_modules.spagan.edge_costs import edge_costs, unit_costs
 from lightning_modules.spagan.layers import PathAttentionWeights, PathIndex, SPAGANNetwork
@@ -135,11 +135,11 @@ class SPAGAN(NodeClassifier):
         for parameter in self.network.path_parameters():
             parameter.requires_grad_(not attention)
         if not attention and self.paths is None:
-            self._find_paths(datamodule.graph)
+            self._find_paths(graph_of(datamodule))
 
     def on_phase_end(self, trainer: Trainer, datamodule: LightningDataModule) -> dict[str, float]:
         reported = {}
-        graph: Data = datamodule.graph
+        graph = graph_of(datamodule)
         if self.phase != self.phases[-1]:
             accuracy = float(self.test_metrics(graph)["test/acc"])
             name = "gat" if self.phase == ATTENTION else self.phase
@@ -202,18 +202,21 @@ class SPAGAN(NodeClassifier):
         )
         return diagnostics, weights
 
-    def figures(self, datamodule: LightningDataModule) -> Iterator[tuple[str, "Figure"]]:
+    def figures(
+        self, datamodule: LightningDataModule, published: dict[str, Any] | None
+    ) -> Iterator[tuple[str, "Figure"]]:
         """The pictures of a trained SPAGAN; see ``pictures.py`` for each."""
         from lightning_modules.spagan import neighbourhood, neighbourhood_picture, pictures
 
-        graph: Data = datamodule.graph
+        graph = graph_of(datamodule)
         names = getattr(datamodule, "class_names", None) or [str(label) for label in range(self.num_classes)]
         found, weights = self._diagnose(graph)
         assert self.paths is not None
         if self.test_accuracies:
             labels = {"gat": "GAT (first phase)"}
             scores = [pictures.Score(labels.get(name, name), acc) for name, acc in self.test_accuracies.items()]
-            scores.append(pictures.Score("SPAGAN", float(self.test_metrics(graph)["test/acc"])))
+            reported = (published["value"], published["spread"]) if published else ()
+            scores.append(pictures.Score("SPAGAN", float(self.test_metrics(graph)["test/acc"]), *reported))
             yield "method_comparison", pictures.draw_method_comparison(scores, int(graph.test_mask.sum()))
         yield "edge_costs", pictures.draw_cost_histogram(found.costs)
         yield "path_counts", pictures.draw_path_counts(found.lengths, found.found, found.kept, found.self_paths)
@@ -228,11 +231,15 @@ class SPAGAN(NodeClassifier):
         )
         if self.unchanged:
             yield "unchanged_paths", pictures.draw_unchanged_paths(self.unchanged)
+        if not bool(graph.test_mask.any()):
+            return
         nodes = self.paths.to(graph.y.device).nodes
         path_weight = path_weights(nodes, weights.alpha, weights.beta)
         centre = neighbourhood.choose_node(nodes, path_weight, graph.edge_index, graph.test_mask)
         cut = neighbourhood.extract_neighbourhood(centre, nodes, path_weight, graph.edge_index, graph.y)
-        yield "neighbourhood", neighbourhood_picture.draw_neighbourhood(cut, names)
+        yield "neighbourhood", neighbourhood_picture.draw_neighbourhood(
+            cut, names, "A test node of moderate degree that puts much weight on paths of three nodes and more"
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["spagan"] = {

@@ -28,6 +28,8 @@ GRAPH_INCHES = 5.4
 # Half the width and height of a two-line label, and the radius of an attended node, in points.
 LABEL_HALF = np.array([18.0, 10.5])
 NODE_RADIUS = 6.5
+# More labels than this cannot all be placed clear of each other.
+MAX_LABELS = 20
 
 
 @in_house_style
@@ -35,7 +37,8 @@ def draw_neighbourhood(neighbourhood: Neighbourhood, class_names: Sequence[str],
     """The centre in the middle, hops as rings, kept paths as bands whose width is their weight.
 
     An edge used by paths of several lengths carries one band per length, side by side; a band's width is the
-    sum over the paths that run through it. End nodes are labelled with their id and their paths' weight.
+    sum over the paths that run through it. End nodes are labelled with their id and their paths' weight, the
+    twenty heaviest if there are more.
 
     Args:
         neighbourhood: what to draw.
@@ -143,7 +146,8 @@ def _draw_bands(axes: "Axes", neighbourhood: Neighbourhood, position: np.ndarray
         shift = -sum(widths.values()) / 2
         for length, width in widths.items():
             # Line widths are points, so the shift to the side has to be in points as well.
-            aside = ScaledTranslation(*(across * (shift + width / 2) / 72), axes.figure.dpi_scale_trans)
+            x, y = (across * (shift + width / 2) / 72).tolist()
+            aside = ScaledTranslation(x, y, axes.figure.dpi_scale_trans)
             shift += width
             axes.plot(
                 *position[[a, b]].T,
@@ -181,7 +185,8 @@ def _draw_labels(
     weight: dict[int, float] = {}
     for path in neighbourhood.paths:
         weight[path.nodes[-1]] = weight.get(path.nodes[-1], 0.0) + path.weight
-    offsets = place_labels(neighbourhood, position * points_per_unit, sorted(weight))
+    heaviest = sorted(weight, key=lambda node: (-weight[node], node))[:MAX_LABELS]
+    offsets = place_labels(neighbourhood, position * points_per_unit, heaviest)
     for node, offset in offsets.items():
         axes.annotate(
             f"{neighbourhood.node_ids[node]}\n{100 * weight[node]:.1f} %",
@@ -270,12 +275,12 @@ def _draw_legends(side: "Axes", neighbourhood: Neighbourhood, class_names: Seque
     weights.append(entry("other edges", color=FAINT, linewidth=1, linestyle="-"))
     if neighbourhood.hidden_nodes:
         weights.append(entry(f"{neighbourhood.hidden_nodes} nearby nodes\nnot shown"))
-    for handles, title, place in ((classes, "Class", "upper left"), (weights, "Weight (α·β)", "lower left")):
-        legend = side.legend(
-            handles=handles, title=title, loc=place, alignment="left", borderaxespad=0, handlelength=1.6
-        )
+    style: dict[str, Any] = {"alignment": "left", "borderaxespad": 0, "handlelength": 1.6}
+    upper = side.legend(handles=classes, title="Class", loc="upper left", **style)
+    side.add_artist(upper)  # or the second legend would replace the first
+    lower = side.legend(handles=weights, title="Weight (α·β)", loc="lower left", **style)
+    for legend in (upper, lower):
         legend.get_title().set_color(MUTED)
-        side.add_artist(legend)
 
 
 def _title(neighbourhood: Neighbourhood, class_names: Sequence[str]) -> str:

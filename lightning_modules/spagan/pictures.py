@@ -294,7 +294,7 @@ def draw_attention_spread(
 def _spread_title(self_share: Mapping[int, np.ndarray]) -> str:
     medians = {c: values[np.isfinite(values)] for c, values in sorted(self_share.items())}
     parts = [f"{100 * np.median(v):.0f} % ({c} nodes)" for c, v in medians.items() if v.size]
-    if not parts or len(parts) > 3:
+    if not parts or len(parts) > 2:
         return "Attention on the self path, and how evenly attention is spread"
     return f"Median attention on the self path: {', '.join(parts)}"
 

@@ -1,9 +1,12 @@
 """Compiled kernels of the best-first search; importing this module imports numba.
 
-Edges of a row are sorted by cost, so a settled node needs only *one* entry in the frontier: its cheapest edge
-not yet tried. Popping that entry replaces it by the next edge. A hub thus costs what is taken from it, not its
-degree, and the frontier never holds more entries than there are settled nodes.
+Edges of a row are sorted by cost, so a settled node needs only *one* entry in the frontier: its cheapest
+edge not yet tried. Popping that entry replaces it by the next edge. A hub thus costs what is taken from it,
+not its degree, and the frontier never holds more entries than there are settled nodes.
 """
+
+# mypy: disable-error-code="no-untyped-def"
+# Types are numba's to infer; `best_first.search` is the typed door.
 
 from collections.abc import Callable
 from typing import Any
@@ -141,6 +144,16 @@ def _complete(waiting, found, keep, max_nodes):
 
 
 @_compiled
+def _enlarged(rows, length, path_cost):
+    size = length.size
+    more_rows = np.empty((2 * size, rows.shape[1]), np.int32)
+    more_length = np.empty(2 * size, np.int32)
+    more_cost = np.empty(2 * size, np.float64)
+    more_rows[:size], more_length[:size], more_cost[:size] = rows, length, path_cost
+    return more_rows, more_length, more_cost
+
+
+@_compiled
 def search_centres(first, last, offsets, neighbour, cost, keep, max_nodes, limit, stop_early):
     """Paths of the centres ``first`` to ``last - 1``.
 
@@ -149,8 +162,11 @@ def search_centres(first, last, offsets, neighbour, cost, keep, max_nodes, limit
     stopping right after the last wanted path is exact.
 
     Args:
-        first, last: the range of centres.
-        offsets, neighbour, cost: the graph, rows sorted by (cost, neighbour).
+        first: first centre.
+        last: one past the last centre.
+        offsets: ``[N + 1]``, edges of each row.
+        neighbour: ``[E]``, rows sorted by (cost, neighbour).
+        cost: ``[E]``, likewise.
         keep: ``[N]``, paths kept per node for each length from 3.
         max_nodes: most nodes C of a path.
         limit: no path of C nodes costs more.
@@ -158,7 +174,7 @@ def search_centres(first, last, offsets, neighbour, cost, keep, max_nodes, limit
 
     Returns:
         ``(rows [M, C] int32, padded; length [M]; cost [M]; found [C + 1])``, sorted by centre, then cost,
-        then number of nodes, then end node.
+        then number of nodes, then end node; the self paths of a centre last.
     """
     num_nodes = offsets.size - 1
     # Only the part of these arrays that a search touches is ever backed by memory; `seen_by` alone is read
@@ -175,7 +191,7 @@ def search_centres(first, last, offsets, neighbour, cost, keep, max_nodes, limit
     waiting = np.zeros(max_nodes, np.int64)
     found_here = np.zeros(max_nodes + 1, np.int64)
     found = np.zeros(max_nodes + 1, np.int64)
-    capacity = 2 * (offsets[last] - offsets[first]) + 64
+    capacity = 2 * (offsets[last] - offsets[first]) + max_nodes * (last - first)
     rows = np.empty((capacity, max_nodes), np.int32)
     length = np.empty(capacity, np.int32)
     path_cost = np.empty(capacity, np.float64)
@@ -197,17 +213,8 @@ def search_centres(first, last, offsets, neighbour, cost, keep, max_nodes, limit
                 c = h + 1
                 found_here[c] += 1
                 if c == 2 or found_here[c] <= quota:
-                    if written == capacity:
-                        capacity *= 2
-                        more_rows = np.empty((capacity, max_nodes), np.int32)
-                        more_rows[:written] = rows
-                        rows = more_rows
-                        more_length = np.empty(capacity, np.int32)
-                        more_length[:written] = length
-                        length = more_length
-                        more_cost = np.empty(capacity, np.float64)
-                        more_cost[:written] = path_cost
-                        path_cost = more_cost
+                    if written == length.size:
+                        rows, length, path_cost = _enlarged(rows, length, path_cost)
                     length[written], path_cost[written] = c, d
                     step = settled
                     for column in range(h, -1, -1):
@@ -261,4 +268,9 @@ def search_centres(first, last, offsets, neighbour, cost, keep, max_nodes, limit
                 break
         for c in range(2, max_nodes + 1):
             found[c] += found_here[c]
+            if written == length.size:
+                rows, length, path_cost = _enlarged(rows, length, path_cost)
+            length[written], path_cost[written] = c, 0.0
+            rows[written, :c] = centre
+            written += 1
     return rows[:written], length[:written], path_cost[:written], found

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.spagan.path_search.graph import CostGraph
-from lightning_modules.spagan.path_search.paths import Block
+from lightning_modules.spagan.path_search.paths import Block, add_self_paths
 from lightning_modules.spagan.path_search.sampling import cheapest
 
 # Distances are dense within a block of centres: 2**20 of them are 8 MB, and stay near the cache.
@@ -68,4 +68,4 @@ def search(graph: CostGraph, max_path_nodes: int, quota: Tensor | None) -> Itera
             rows = cheapest(nodes[:, 0], path_cost, nodes[:, -1], quota if c > 2 else None)
             block.nodes[c], block.cost[c] = nodes[rows].to(torch.int32), path_cost[rows]
             block.found[c] = len(paths)
-        yield block
+        yield add_self_paths(block)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lightning_modules.spagan.path_search import best_first, dijkstra, hop_limited
 from lightning_modules.spagan.path_search.graph import CostGraph, build_graph
-from lightning_modules.spagan.path_search.paths import Block, PathSets, assemble
+from lightning_modules.spagan.path_search.paths import Block, PathSets, add_self_paths, assemble
 from lightning_modules.spagan.path_search.sampling import path_quota, random_choice
 
 logger = logging.getLogger(__name__)
@@ -121,12 +121,13 @@ def _drawn(blocks: list[Block], quota: Tensor, generator: torch.Generator | None
     The draw runs over all paths at once: drawn block by block, it would depend on the block size, which
     differs from search to search.
     """
-    nodes, cost, found = {}, {}, {}
+    drawn = Block(0, blocks[-1].last, {}, {}, {})
     for c in blocks[0].nodes:
-        nodes[c] = torch.cat([block.nodes[c] for block in blocks])
-        cost[c] = torch.cat([block.cost[c] for block in blocks])
-        found[c] = sum(block.found[c] for block in blocks)
+        nodes = torch.cat([block.nodes[c] for block in blocks])
+        cost = torch.cat([block.cost[c] for block in blocks])
+        rows = (nodes[:, 0] != nodes[:, -1]).nonzero().squeeze(1)
         if c > 2:
-            rows = random_choice(nodes[c][:, 0].long(), quota, generator)
-            nodes[c], cost[c] = nodes[c][rows], cost[c][rows]
-    return Block(0, blocks[-1].last, nodes, cost, found)
+            rows = rows[random_choice(nodes[rows, 0].long(), quota, generator)]
+        drawn.nodes[c], drawn.cost[c] = nodes[rows], cost[rows]
+        drawn.found[c] = sum(block.found[c] for block in blocks)
+    return add_self_paths(drawn)

@@ -72,7 +72,8 @@ def build_graph(edge_index: Tensor, cost: Tensor, num_nodes: int, max_path_nodes
     centre, neighbour = edge_index[0], edge_index[1]
     largest = 0.0
     if cost.numel():
-        if int(edge_index.min()) < 0 or int(edge_index.max()) >= num_nodes:
+        smallest_id, largest_id = torch.aminmax(edge_index)
+        if int(smallest_id) < 0 or int(largest_id) >= num_nodes:
             raise ValueError(f"edge_index must hold ids in [0, num_nodes={num_nodes})")
         if bool((centre == neighbour).any()):
             raise ValueError("edge_index must not hold self-loops; remove them first (self paths are added)")

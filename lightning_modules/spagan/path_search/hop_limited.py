@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.spagan.path_search.graph import CostGraph
-from lightning_modules.spagan.path_search.paths import Block
+from lightning_modules.spagan.path_search.paths import Block, add_self_paths
 from lightning_modules.spagan.path_search.sampling import cheapest
 
 # Edge expansions held at once. Expanding all edges of edges at a time would take the sum of squared degrees,
@@ -33,15 +33,14 @@ def search(
     Yields:
         Blocks in the order of the centres.
     """
-    num_nodes, degree = graph.num_nodes, graph.degree
+    degree = graph.degree
     two_hops = torch.zeros_like(degree)
     two_hops.index_add_(0, _centres(graph), degree[graph.neighbour])
     # Blocks of consecutive centres with about `expansions` two-hop walks each.
     bucket = (torch.cumsum(two_hops + degree, 0) - 1).clamp_min(0) // expansions
     ends = torch.cumsum(torch.unique_consecutive(bucket, return_counts=True)[1], 0).tolist()
     for first, last in zip([0, *ends], ends, strict=False):
-        labels = _search_block(graph, first, last, max_path_nodes, expansions)
-        key, cost, hops, paths = labels
+        _, cost, hops, paths = _search_block(graph, first, last, max_path_nodes, expansions)
         block = Block(first, last, {}, {}, {})
         for c in range(2, max_path_nodes + 1):
             rows = (hops == c - 1).nonzero().squeeze(1)
@@ -50,15 +49,13 @@ def search(
             block.nodes[c] = nodes[kept].to(torch.int32)
             block.cost[c] = path_cost[kept]
             block.found[c] = len(rows)
-        yield block
+        yield add_self_paths(block)
 
 
 Labels = tuple[Tensor, Tensor, Tensor, Tensor]  # key [M], cost [M], hops [M], padded paths [M, C]
 
 
-def _search_block(
-    graph: CostGraph, first: int, last: int, max_path_nodes: int, expansions: int
-) -> Labels:
+def _search_block(graph: CostGraph, first: int, last: int, max_path_nodes: int, expansions: int) -> Labels:
     """The best label of every pair (centre, end) with ``first <= centre < last``."""
     device, num_nodes = graph.offsets.device, graph.num_nodes
     centre = torch.arange(first, last, device=device)

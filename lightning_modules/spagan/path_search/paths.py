@@ -111,12 +111,12 @@ class PathSets:
 
 @dataclass
 class Block:
-    """What a search found for the centres ``first`` to ``last - 1``, without self paths.
+    """What a search found for the centres ``first`` to ``last - 1``.
 
     Attributes:
-        nodes: ``{c: [M_c, c] int}``, in the order of `PathSets`.
+        nodes: ``{c: [M_c, c] int}``, in the order of `PathSets`, with or without self paths.
         cost: ``{c: [M_c]}``.
-        found: ``{c: number of paths met}`` before sampling.
+        found: ``{c: number of paths met}`` before sampling, without self paths.
     """
 
     first: int
@@ -126,8 +126,25 @@ class Block:
     found: dict[int, int]
 
 
+def add_self_paths(block: Block) -> Block:
+    """The block with one self path ``(i, ..., i)`` of cost 0 behind the paths of each centre, per length."""
+    nodes, cost = {}, {}
+    for c, paths in block.nodes.items():
+        own = torch.arange(block.last - block.first, device=paths.device)
+        centre = paths[:, 0].long() - block.first
+        # One self path stands behind each earlier centre.
+        row = torch.arange(len(centre), device=paths.device) + centre
+        self_row = torch.bincount(centre, minlength=len(own)).cumsum(0) + own
+        nodes[c] = paths.new_empty(len(centre) + len(own), c)
+        nodes[c][row] = paths
+        nodes[c][self_row] = (own + block.first).to(paths.dtype).unsqueeze(1).expand(-1, c)
+        cost[c] = block.cost[c].new_zeros(len(nodes[c]))
+        cost[c][row] = block.cost[c]
+    return Block(block.first, block.last, nodes, cost, block.found)
+
+
 def assemble(blocks: list[Block], num_nodes: int, dtype: torch.dtype, found_is_total: bool) -> PathSets:
-    """Pack blocks into `PathSets` and add the self paths.
+    """Pack blocks, self paths included, into `PathSets`.
 
     Empties the blocks while it copies: at ten million edges, blocks and result together would be most of
     the search's memory.
@@ -141,20 +158,14 @@ def assemble(blocks: list[Block], num_nodes: int, dtype: torch.dtype, found_is_t
     nodes, cost, found = {}, {}, {}
     for c in sorted(blocks[0].nodes):
         device = blocks[0].nodes[c].device
-        num_paths = sum(block.nodes[c].size(0) for block in blocks) + num_nodes
+        num_paths = sum(block.nodes[c].size(0) for block in blocks)
         nodes[c] = torch.empty(num_paths, c, dtype=torch.long, device=device)
-        cost[c] = torch.zeros(num_paths, dtype=dtype, device=device)
+        cost[c] = torch.empty(num_paths, dtype=dtype, device=device)
         found[c] = sum(block.found[c] for block in blocks)
         start = 0
         for block in blocks:
-            block_nodes, block_cost = block.nodes.pop(c), block.cost.pop(c)
-            centre = block_nodes[:, 0].long() - block.first
-            own = torch.arange(block.last - block.first, device=device)
-            # One self path stands behind each earlier centre of the block.
-            row = torch.arange(len(centre), device=device) + centre + start
-            self_row = torch.bincount(centre, minlength=len(own)).cumsum(0) + own + start
-            nodes[c][row] = block_nodes.long()
-            nodes[c][self_row] = (own + block.first).unsqueeze(1).expand(-1, c)
-            cost[c][row] = block_cost.to(dtype)
-            start += len(centre) + len(own)
+            end = start + block.nodes[c].size(0)
+            nodes[c][start:end] = block.nodes.pop(c)
+            cost[c][start:end] = block.cost.pop(c)
+            start = end
     return PathSets(num_nodes, nodes, cost, found, found_is_total)

@@ -7,7 +7,8 @@ from lightning_modules.spagan.edge_costs import edge_costs, unit_costs
 def test_most_attended_edge_costs_exactly_zero_and_the_rest_lies_in_the_unit_interval():
     attention = torch.rand(500, 8, generator=torch.Generator().manual_seed(0))
     cost = edge_costs(attention)
-    assert cost.min() == 0 and cost.max() <= 1
+    assert cost.min() == 0
+    assert cost.max() <= 1
     assert cost.argmin() == attention.mean(1).argmax()
 
 

@@ -1,8 +1,10 @@
 """What a path set is: the worked example, brute force, invariants, and agreement of the searches."""
 
+from itertools import pairwise
+
 import pytest
 import torch
-from path_search_reference import brute_force, random_graph, sampled, without_self_paths
+from tests.lightning_modules.spagan.path_search_reference import brute_force, random_graph, sampled, without_self_paths
 
 from lightning_modules.spagan.edge_costs import edge_costs
 from lightning_modules.spagan.path_search import find_paths
@@ -20,13 +22,14 @@ def example():
     h = torch.tensor([0, 1, -1, 2, 0.5, -0.5], dtype=torch.float64)
     logit = torch.nn.functional.leaky_relu(0.5 * h[edge_index[0]] + h[edge_index[1]], 0.2)
     weight = logit.exp()
-    attention = weight / torch.zeros(6, dtype=torch.float64).index_add(0, edge_index[0], weight)[edge_index[0]]
+    total = torch.zeros(6, dtype=torch.float64).index_add(0, edge_index[0], weight)
+    attention = weight / total[edge_index[0]]
     direct = edge_index[0] != edge_index[1]
     return edge_index[:, direct], attention[direct]
 
 
 def test_worked_example_has_the_costs_of_the_specification(example):
-    edge_index, attention = example
+    _, attention = example
     cost = edge_costs(attention.unsqueeze(1))
     expected = [
         0.152759, 0.744816, 0.878681, 0.933419, 0.103571, 0.702044, 0.457088,
@@ -41,7 +44,8 @@ def test_worked_example_has_the_sets_of_the_specification(example, search):
     edge_index, attention = example
     cost = edge_costs(attention.unsqueeze(1))
     paths = find_paths(edge_index, cost, 6, max_path_nodes=3, path_ratio=None, search=search)
-    assert paths.found == {2: 14, 3: 10} and paths.found_is_total
+    assert paths.found == {2: 14, 3: 10}
+    assert paths.found_is_total
     assert {path: round(c, 6) for path, c in _costs(paths, 3).items()} == {
         (0, 1, 3): 0.256330, (1, 3, 4): 0.905250, (2, 1, 3): 0.560659, (2, 4, 5): 1.570448,
         (3, 1, 0): 1.551706, (3, 1, 2): 1.606444, (3, 4, 5): 1.701421, (4, 3, 1): 0.673025,
@@ -94,12 +98,14 @@ def test_numba_and_scipy_return_equal_sets_with_any_number_of_threads(kind, max_
         reference = find_paths(edge_index, cost, 700, search="scipy", **options)
         assert find_paths(edge_index, cost, 700, **options).equal(reference)
         counted = find_paths(edge_index, cost, 700, threads=3, count_all=True, **options)
-        assert counted.equal(reference) and counted.found == reference.found
+        assert counted.equal(reference)
+        assert counted.found == reference.found
 
 
 def test_hub_whose_row_needs_the_heap_sort_is_searched_exactly():
     leaves = torch.arange(1, 200)
-    pairs = torch.cat([torch.stack([torch.zeros_like(leaves), leaves]), random_graph(200, 300, "unit", 0)[0]], 1)
+    star = torch.stack([torch.zeros_like(leaves), leaves])
+    pairs = torch.cat([star, random_graph(200, 300, "unit", 0)[0]], dim=1)
     pairs = torch.unique(torch.cat([pairs, pairs.flip(0)], dim=1), dim=1)
     cost = torch.randint(0, 50, (pairs.size(1),), generator=torch.Generator().manual_seed(1)) / 50
     options = {"max_path_nodes": 4, "path_ratio": 1.0}
@@ -117,7 +123,7 @@ def test_every_path_is_a_simple_walk_whose_cost_is_the_sum_of_its_edges(search, 
     for c in paths.lengths:
         for path, total in _costs(paths, c).items():
             assert len(set(path)) == c
-            assert total == pytest.approx(sum(weight[edge] for edge in zip(path, path[1:], strict=False)))
+            assert total == pytest.approx(sum(weight[edge] for edge in pairwise(path)))
             assert 0 <= total <= c - 1
 
 

@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 import torch
-from path_search_reference import brute_force, random_graph, without_self_paths
+from tests.lightning_modules.spagan.path_search_reference import brute_force, random_graph, without_self_paths
 
 from lightning_modules.spagan.path_search import PathSets, find_paths, hop_limited
 from lightning_modules.spagan.path_search.graph import build_graph
@@ -44,7 +44,8 @@ def test_random_choice_is_the_same_for_every_exact_search_and_follows_its_genera
         )  # fmt: skip
 
     reference = draw(0)
-    assert draw(0, search="scipy").equal(reference) and draw(0, threads=2).equal(reference)
+    assert draw(0, search="scipy").equal(reference)
+    assert draw(0, threads=2).equal(reference)
     assert not draw(1).equal(reference)
     everything = find_paths(edge_index, cost, 300, max_path_nodes=4, path_ratio=None)
     cheapest = find_paths(edge_index, cost, 300, max_path_nodes=4, path_ratio=1.0)
@@ -57,8 +58,10 @@ def test_early_stop_says_that_its_counts_are_no_totals():
     edge_index, cost = random_graph(100, 400, "real", seed=3)
     quick = find_paths(edge_index, cost, 100, max_path_nodes=3, path_ratio=0.2)
     counted = find_paths(edge_index, cost, 100, max_path_nodes=3, path_ratio=0.2, count_all=True)
-    assert not quick.found_is_total and counted.found_is_total
-    assert quick.found[2] == counted.found[2] and quick.found[3] < counted.found[3]
+    assert not quick.found_is_total
+    assert counted.found_is_total
+    assert quick.found[2] == counted.found[2]
+    assert quick.found[3] < counted.found[3]
     assert quick.equal(counted)
 
 
@@ -111,7 +114,8 @@ def test_missing_numba_falls_back_to_scipy_and_says_so(monkeypatch, caplog):
     expected = find_paths(edge_index, cost, 40, **OPTIONS)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert find_paths(edge_index, cost, 40, **OPTIONS).equal(expected)
-    assert len(caplog.records) == 1 and "numba is not installed" in caplog.text
+    assert len(caplog.records) == 1
+    assert "numba is not installed" in caplog.text
 
 
 def test_importing_the_search_imports_neither_numba_nor_scipy():
@@ -167,4 +171,5 @@ def test_hop_limited_search_on_a_gpu_equals_that_on_the_cpu():
     edge_index, cost = random_graph(500, 2000, "coarse", seed=9)
     here = find_paths(edge_index, cost, 500, search="hop_limited", **OPTIONS)
     there = find_paths(edge_index.cuda(), cost.cuda(), 500, search="hop_limited", **OPTIONS)
-    assert there.nodes[3].is_cuda and there.to("cpu").equal(here)
+    assert there.nodes[3].is_cuda
+    assert there.to("cpu").equal(here)

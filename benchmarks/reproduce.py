@@ -1,0 +1,158 @@
+"""Run the published comparisons over many seeds and write RESULTS.md.
+
+Every run is the command that stands in the table, as a user would type it. What is finished is not run again,
+so an interrupted call goes on where it stopped.
+
+    python -m benchmarks.reproduce --data <folder of data sets>
+"""
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import RESULTS, ROOT
+from benchmarks.results_page import write_page
+from harness.files import write_json
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One row of the table.
+
+    Attributes:
+        key: short name, also the folder of its runs.
+        title: what the table calls it.
+        model: choice of the group ``model``.
+        data: choice of the group ``data``.
+        overrides: further words of the command.
+        seeds: how many of the asked seeds it runs at most.
+        needs_data: whether it reads the folder of data sets.
+    """
+
+    key: str
+    title: str
+    model: str
+    data: str
+    overrides: tuple[str, ...] = ()
+    seeds: int = 1000
+    needs_data: bool = True
+
+    def command(self, seed: int | str) -> list[str]:
+        """The words after ``python run.py``."""
+        return [f"model={self.model}", f"data={self.data}", *self.overrides, f"seed={seed}"]
+
+
+AUTHORS = ("model.init=authors", "trainer.min_epochs=500", "trainer.max_epochs=3000")
+EXPERIMENTS = [
+    *(Experiment(f"gcn_{d}", "GCN", "gcn", d) for d in ("cora", "citeseer")),
+    *(Experiment(f"spagan_{d}", "SPAGAN", "spagan", d) for d in ("cora", "citeseer")),
+    *(
+        Experiment(f"spagan_authors_{d}", "SPAGAN, authors' initialisation", "spagan", d, AUTHORS)
+        for d in ("cora", "citeseer")
+    ),
+    *(
+        Experiment(f"relay_C{c}", f"SPAGAN, C={c}", "spagan", "relay_graph", (f"model.max_path_nodes={c}",), 5, False)
+        for c in (2, 3)
+    ),
+    *(
+        Experiment(f"{m}_mini_citation", m.upper(), m, "mini_citation", (), 5, False)
+        for m in ("mlp", "gcn", "gat", "spagan")
+    ),
+]
+
+
+def run_one(command: Sequence[str], place: Path, data: str | None) -> str | None:
+    """Runs one command in this process; returns an error line or None.
+
+    Args:
+        command: the words after ``python run.py``.
+        place: folder for its run, and for what it prints.
+        data: folder of data sets; handed over by the environment, as a user would set it.
+    """
+    from run import run
+
+    if data is not None:
+        os.environ["TENFOLD_DATA"] = data
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "output.txt").open("w", encoding="utf-8") as output:
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            status = run([*command, "logger=csv", f"paths.runs={place}"])
+    return None if status == 0 else f"exit {status}, see {place / 'output.txt'}"
+
+
+def finished(place: Path) -> dict[str, Any] | None:
+    """``results.json`` of the run below ``place``, or None where none has finished."""
+    found = sorted(place.glob("*/*/results.json"))
+    return json.loads(found[-1].read_text(encoding="utf-8")) if found else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default=os.environ.get("TENFOLD_DATA"), help="folder of data sets (default: TENFOLD_DATA)")
+    parser.add_argument("--seeds", type=int, default=20, help="seeds 0 to N-1 of each experiment (default 20)")
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time (default 2)")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "reproduce", help="folder of the runs")
+    parser.add_argument("--only", nargs="*", help="keys of the experiments to run, such as spagan_cora; all are reported")
+    parser.add_argument("--page", type=Path, default=ROOT / "RESULTS.md", help="the page to write")
+    parser.add_argument("--report-only", action="store_true", help="run nothing; write the page from finished runs")
+    arguments = parser.parse_args()
+
+    # seed by seed, so that an interrupted call has all experiments over the same seeds
+    jobs = [
+        (experiment, seed, arguments.runs / experiment.key / f"seed_{seed}")
+        for seed in range(arguments.seeds)
+        for experiment in EXPERIMENTS
+        if seed < experiment.seeds and (not arguments.only or experiment.key in arguments.only)
+    ]
+    waiting = [] if arguments.report_only else [job for job in jobs if finished(job[2]) is None]
+    failures = _run_all(waiting, arguments.workers, arguments.data, len(jobs) - len(waiting), len(jobs))
+    rows = [
+        {"experiment": experiment.key, "command": ["python", "run.py", *experiment.command(seed)], **_kept(results)}
+        for experiment in EXPERIMENTS
+        for seed in range(arguments.seeds)
+        if (results := finished(arguments.runs / experiment.key / f"seed_{seed}")) is not None
+    ]
+    RESULTS.mkdir(exist_ok=True)
+    write_json(RESULTS / "reproduction.json", rows)
+    write_page(arguments.page, EXPERIMENTS, rows)
+    print(f"written: {arguments.page}")
+    if failures:
+        sys.exit(f"{len(failures)} runs failed: {'; '.join(failures)}")
+
+
+def _run_all(waiting: list[Any], workers: int, data: str | None, done: int, total: int) -> list[str]:
+    failures = []
+    # spawned, not forked: torch's threads do not survive a fork
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        running = {
+            pool.submit(run_one, experiment.command(seed), place, data): f"{experiment.key} seed {seed}"
+            for experiment, seed, place in waiting
+        }
+        for future in as_completed(running):
+            done += 1
+            error = future.result()
+            print(f"[{done}/{total}] {running[future]}{f': {error}' if error else ''}", flush=True)
+            if error:
+                failures.append(f"{running[future]}: {error}")
+    return failures
+
+
+def _kept(results: dict[str, Any]) -> dict[str, Any]:
+    """The part of ``results.json`` that the page needs and a reader may want to check."""
+    keys = ("model", "data", "seed", "metrics", "published", "epochs", "seconds", "parameters")
+    kept = {key: results[key] for key in keys}
+    kept["hardware"] = {key: results["hardware"][key] for key in ("cpu", "gpus", "precision", "threads")}
+    kept["versions"] = {key: results["versions"][key] for key in ("python", "torch", "pytorch-lightning")}
+    return kept | {"commit": results["git"]["commit"], "dirty": results["git"]["dirty"], "date": results["finished"][:10]}
+
+
+if __name__ == "__main__":
+    main()

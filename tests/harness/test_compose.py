@@ -1,0 +1,175 @@
+"""Composition with Hydra, on a generated folder and on the real one."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.compose import compose, config_text
+from harness.errors import UserError
+
+FILES = {
+    "config.yaml": """
+defaults:
+  - _self_
+  - model: small
+  - data: ring
+  - trainer: default
+  - optional experiment: ${model}_${data}
+seed: 0 # of everything
+ckpt: null
+paths: {data: "${oc.env:TENFOLD_DATA,data}"}
+""",
+    "model/small.yaml": """
+_target_: lightning_modules.small.Small
+in_channels: ${data.in_channels}
+hidden_channels: 8
+heads: 2
+dropout: 0.5
+optimizer: {name: Adam, lr: 1e-3, weight_decay: 5e-4}
+scheduler: null
+""",
+    "model/large.yaml": "_target_: lightning_modules.large.Large\nhidden_channels: ???\n",
+    "data/ring.yaml": "_target_: datamodules.ring.Ring\nin_channels: 3\n",
+    "data/star.yaml": "_target_: datamodules.star.Star\nin_channels: 5\n",
+    "trainer/default.yaml": "max_epochs: 1000\nmin_epochs: 200\n",
+    "experiment/small_star.yaml": "# @package _global_\nmodel: {heads: 7, dropout: 0.1}\n",
+}
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        file = tmp_path / "conf" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return tmp_path / "conf"
+
+
+def mistake(conf: Path, *overrides: str) -> str:
+    with pytest.raises(UserError) as caught:
+        compose(overrides, conf)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_defaults_compose_to_resolved_plain_values(conf: Path) -> None:
+    composed = compose((), conf)
+    assert composed.config["model"]["in_channels"] == 3
+    assert composed.config["model"]["optimizer"]["weight_decay"] == 5e-4
+    assert type(composed.config["model"]["optimizer"]) is dict
+    assert "hydra" not in composed.config
+    assert composed.choices == {"model": "small", "data": "ring", "trainer": "default"}
+
+
+def test_preset_of_the_pair_is_applied_after_groups_and_before_the_command_line(conf: Path) -> None:
+    composed = compose(("data=star", "model.dropout=0.2"), conf)
+    assert composed.config["model"]["heads"] == 7
+    assert composed.config["model"]["dropout"] == 0.2
+    assert composed.choices["experiment"] == "small_star"
+    assert composed.overrides == ("data=star", "model.dropout=0.2")
+
+
+def test_preset_can_be_left_out_or_chosen(conf: Path) -> None:
+    without = compose(("data=star", "~experiment"), conf)
+    assert without.config["model"]["heads"] == 2
+    assert "experiment" not in without.choices
+    assert compose(("experiment=small_star",), conf).config["model"]["heads"] == 7
+
+
+def test_environment_names_the_data_folder(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENFOLD_DATA", "/somewhere")
+    assert compose((), conf).config["paths"]["data"] == "/somewhere"
+    monkeypatch.delenv("TENFOLD_DATA")
+    assert compose((), conf).config["paths"]["data"] == "data"
+
+
+def test_class_can_be_given_where_the_file_has_null(conf: Path) -> None:
+    composed = compose(("model.scheduler={name: StepLR, step_size: 10}",), conf)
+    assert composed.config["model"]["scheduler"] == {"name": "StepLR", "step_size": 10}
+
+
+def test_shorter_training_lowers_the_minimum_of_epochs(conf: Path) -> None:
+    assert compose(("trainer.max_epochs=50",), conf).config["trainer"]["min_epochs"] == 50
+    both = compose(("trainer.max_epochs=50", "trainer.min_epochs=60"), conf)
+    assert both.config["trainer"]["min_epochs"] == 60
+
+
+def test_composing_makes_no_folder(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(conf.parent)
+    compose((), conf)
+    assert [path.name for path in conf.parent.iterdir()] == ["conf"]
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("modle=small", ["'modle'", "Did you mean 'model'?", "Groups: model, data"]),
+        ("modle.heads=1", ["unknown key 'modle.heads'", "Did you mean 'model'?"]),
+        ("model=smal", ["model=smal", "Did you mean 'small'?", "large, small"]),
+        ("model=null", ["model=null", "large, small"]),
+        ("model=7", ["model=7"]),
+        ("data=../data/ring", ["data=../data/ring", "ring, star"]),
+        ("experiment=foo", ["experiment=foo", "small_star"]),
+        ("model.hiden=8", ["'model.hiden'", "Did you mean 'model.hidden_channels'?", "heads"]),
+        ("~model.hiden", ["'model.hiden'", "hidden_channels"]),
+        ("model={hiden: 8}", ["'model.hiden'", "hidden_channels"]),
+        ("model.heads.x=1", ["model.heads is 2"]),
+        ("model.optimizer.lrr=1", ["Did you mean 'model.optimizer.lr'?"]),
+        ("model.optimizer.betas=[0.5,0.9]", ["+model.optimizer.betas"]),
+        ("model.optimizer={name: SGD, momentum: 0.9}", ["+model.optimizer.momentum"]),
+        ("model.optimizer=[1]", ["model.optimizer is a group of keys"]),
+        ("trainer.gradient_clip_val=1", ["+trainer.gradient_clip_val"]),
+        ("trainer.devices=2", ["hardware.devices"]),
+        ("model=large", ["model.hidden_channels has no value yet", "model.hidden_channels=..."]),
+        ("model.heads=${nope.x}", ["model.heads is ${nope.x}", "no such key"]),
+        ("model.heads=${oc.env:TENFOLD_NO_SUCH}", ["TENFOLD_NO_SUCH is not set"]),
+        ("model.heads=${model.heads}", ["refers to itself"]),
+        ("model.heads=[1,", ["cannot read 'model.heads=[1,'", "Quote"]),
+        ("model", ["cannot read 'model'", "key=value"]),
+        ("=3", ["cannot read '=3'"]),
+        ("model=small,large", ["sweeps are not there yet", "model=small,large"]),
+        ("seed=range(0,3)", ["sweeps are not there yet"]),
+        ("+model=large", ["model=<choice> without the plus"]),
+        ("~model", ["model needs a choice"]),
+        ("model@other=large", ["model=<choice>"]),
+        ("modle/x=large", ["no group 'modle/x'", "model"]),
+        ("hydra.run.dir=x", ["paths.runs"]),
+        ("hydra/launcher=joblib", ["paths.runs"]),
+    ],
+)
+def test_mistake_on_the_command_line_is_one_line_with_the_fix(
+    conf: Path, override: str, parts: list[str]
+) -> None:
+    message = mistake(conf, override)
+    for part in parts:
+        assert part in message
+
+
+def test_yaml_mistake_names_file_and_line(conf: Path) -> None:
+    file = conf / "model" / "small.yaml"
+    file.write_text("heads: 2\nhidden: [1, 2\ndropout: 0.1\n", encoding="utf-8")
+    message = mistake(conf)
+    assert "small.yaml, line 3" in message
+
+
+def test_key_written_twice_in_a_file_is_refused(conf: Path) -> None:
+    (conf / "data" / "ring.yaml").write_text("in_channels: 3\nin_channels: 4\n", encoding="utf-8")
+    message = mistake(conf)
+    assert "ring.yaml, line 2" in message
+    assert "in_channels" in message
+
+
+def test_default_that_names_no_file_lists_the_choices(conf: Path) -> None:
+    (conf / "data" / "ring.yaml").unlink()
+    assert "there is no data=ring" in mistake(conf)
+
+
+def test_configuration_is_printed_with_references_or_with_values(conf: Path) -> None:
+    assert "in_channels: ${data.in_channels}" in config_text((), conf)
+    assert "in_channels: ${data.in_channels}" not in config_text((), conf, resolve=True)
+
+
+def test_default_of_the_project_is_spagan_on_the_embedded_graph() -> None:
+    composed = compose()
+    assert (composed.choices["model"], composed.choices["data"]) == ("spagan", "digits_graph")
