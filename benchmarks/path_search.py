@@ -284,7 +284,7 @@ def environment() -> dict[str, Any]:
     packages = ("torch", "numpy", "scipy", "numba")
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": platform.platform(),
+        "machine": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),

@@ -130,7 +130,9 @@ def measure(data: Data, rounds: int) -> tuple[list[dict[str, str | float]], Path
 
 def main() -> None:
     """Measure, print, write ``training_step.json``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(parser)
     parser.add_argument("--rounds", type=int, default=30, help="measured rounds (default: 30)")
     arguments = parser.parse_args()

@@ -14,6 +14,9 @@ Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 """A share in ``[0, 1]``."""
 
+PathLength = Annotated[int, Field(ge=2)]
+"""Nodes of a path, both ends counted: 2 for a direct neighbour."""
+
 ClassSpec = dict[str, Any]
 """A class of a fixed module and its keywords, ``{name: Adam, lr: 0.005}``."""
 
@@ -22,6 +25,7 @@ __all__ = [
     "Fraction",
     "NonNegativeFloat",
     "NonNegativeInt",
+    "PathLength",
     "PositiveFloat",
     "PositiveInt",
     "Probability",

@@ -61,22 +61,28 @@ def build_trainer(
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
     hardware = {key: value for key, value in config["hardware"].items() if key != "threads"}
+    if not module.automatic_optimization:
+        for key, off in (("gradient_clip_val", None), ("accumulate_grad_batches", 1)):
+            value = config["trainer"].get(key)
+            if value not in (None, off):
+                raise UserError(
+                    f"trainer.{key}={value}: {type(module).__name__} steps its optimiser itself,"
+                    " so Lightning cannot do this. Take the key away."
+                )
     try:
         return Trainer(
-            **config["trainer"],
+            **{"num_sanity_val_steps": 0, "enable_model_summary": False} | config["trainer"],
             **hardware,
             callbacks=callbacks,
             logger=loggers,
             default_root_dir=folder,
             limit_val_batches=0 if module.validates_itself else 1.0,
-            num_sanity_val_steps=0,
             enable_checkpointing=False,  # the harness writes best.ckpt and last.ckpt between phases
-            enable_model_summary=False,
             enable_progress_bar=False,  # callbacks.progress shows epochs
             # no_grad, not inference_mode: weights and caches made in a test stay usable for training
             inference_mode=False,
         )
-    except (MisconfigurationException, ValueError) as error:
+    except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer or hardware: {error}") from error
 
 

@@ -26,10 +26,11 @@ def load_checkpoint(module: "ExperimentModule", path: Path) -> None:
     try:
         module.on_load_checkpoint(checkpoint)
         module.load_state_dict(checkpoint["state_dict"])
-    except (RuntimeError, KeyError, ValueError) as error:
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).strip().splitlines()
+        missing = f"it has no {error}" if isinstance(error, KeyError) else ""
         raise UserError(
-            f"ckpt={path} does not fit the configured model: {reason[-1].strip() if reason else error}."
+            f"ckpt={path} does not fit the configured model: {missing or (reason[-1].strip() if reason else error)}."
             " Give the model, data and settings that it was trained with (config.yaml of its run folder)."
         ) from error
     module.phase_index = len(module.phases) - 1

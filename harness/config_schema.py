@@ -74,6 +74,7 @@ TRAINER_ELSEWHERE: dict[str, str] = {
     "enable_checkpointing": "every run keeps its best and last weights",
     "enable_progress_bar": "progress is a callback: ~callbacks.progress takes it away",
     "limit_val_batches": "the harness decides who validates",
+    "inference_mode": "weights and caches made in a test must stay usable for training",
     "barebones": "it would switch off what a run writes",
     "plugins": "it takes objects, a configuration holds plain values",
     "model_registry": "it needs an outside service",

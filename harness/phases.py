@@ -1,5 +1,6 @@
 """Training: every phase of a method as one ``fit`` of a fresh Trainer."""
 
+import signal
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,7 @@ def fit_phases(
         module.on_phase_start(datamodule)
         module.train()
         trainer = build_trainer(config, module, callbacks, loggers, folder)
-        trainer.fit(module, datamodule=datamodule)
+        _fit(trainer, module, datamodule)
         save_checkpoint(trainer, folder / "checkpoints" / "last.ckpt", weights_only=False)
         if best is not None and best.restore(module):
             record["best_epochs"][name] = best.best_epoch
@@ -76,6 +77,18 @@ def fit_phases(
         for logger in loggers:
             logger.save()
     return record
+
+
+def _fit(trainer: "Trainer", module: "ExperimentModule", datamodule: "LightningDataModule") -> None:
+    """``trainer.fit``, out of which the keyboard's interrupt comes as what it is."""
+    try:
+        trainer.fit(module, datamodule=datamodule)
+    except SystemExit as stopped:
+        # Lightning ignores further interrupts and exits with 1, as if the run had crashed
+        if isinstance(stopped.__context__, KeyboardInterrupt):
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            raise KeyboardInterrupt from stopped
+        raise
 
 
 def save_checkpoint(trainer: "Trainer", path: Path, *, weights_only: bool) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 from harness.errors import UserError
 from harness.files import write_text
 
-_SECRET = re.compile(r"(^|[._-])(api_?key|token|password|passwd|secret|credential)s?($|[._-])", re.IGNORECASE)
+_SECRET = re.compile(r"(^|[._-])(api_?key|access_?key|private_?key|token|password|passwd|secret|credential)s?($|[._-])", re.IGNORECASE)
 _SHARED = "TENFOLD_RUN_FOLDER"
+_ATTEMPTS = 100  # names tried before a folder that cannot be made is reported
+_made: dict[Path, list[Path]] = {}  # run folders of this process, and the folders above made for each
 
 
 def check_writable(runs: Path) -> None:
@@ -22,8 +24,11 @@ def check_writable(runs: Path) -> None:
         UserError: if it, or the nearest folder above it that exists, is no writable folder.
     """
     existing = runs.absolute()
-    while not existing.exists():
-        existing = existing.parent
+    try:
+        while not existing.exists():
+            existing = existing.parent
+    except OSError as error:  # a name that is too long, a loop of links
+        raise UserError(f"paths.runs={runs}: {error.strerror}. Give another place, such as paths.runs=/tmp/runs.") from error
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         kind = "not writable" if existing.is_dir() else "no folder"
         raise UserError(
@@ -42,37 +47,52 @@ def create_run_folder(runs: Path, name: str) -> Path:
     """
     shared = os.environ.get(_SHARED)
     if shared:
-        Path(shared).mkdir(parents=True, exist_ok=True)
-        return Path(shared)
+        try:
+            return _with_subfolders(Path(shared))
+        except OSError as error:
+            raise UserError(f"{_SHARED}={shared}: {error.strerror}. Name a folder that can be written.") from error
     if int(os.environ.get("RANK", "0")) > 0:
         raise UserError(
             f"This process is rank {os.environ['RANK']} and does not know the run folder of rank 0."
             f" Set {_SHARED} to one folder for all ranks, such as {_SHARED}={runs / name / 'shared'}."
         )
-    while True:
+    for _ in range(_ATTEMPTS):
         folder = runs / name / f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(2)}"
+        above = [parent for parent in folder.absolute().parents if not parent.exists()]
         try:
             folder.parent.mkdir(parents=True, exist_ok=True)
             folder.mkdir()
-        except FileExistsError:
-            continue
         except OSError as error:
-            raise UserError(f"paths.runs={runs}: cannot make {folder}: {error.strerror}. Give another place.") from error
+            # another run took the name, or, ending, removed the empty folder above it: try the next name
+            fault = error
+            continue
         os.environ[_SHARED] = str(folder.absolute())
-        (folder / "checkpoints").mkdir()
-        (folder / "figures").mkdir()
-        return folder
+        _made[folder] = above
+        return _with_subfolders(folder)
+    raise UserError(f"paths.runs={runs}: cannot make {folder}: {fault.strerror}. Give another place.") from fault
+
+
+def _with_subfolders(folder: Path) -> Path:
+    for name in ("checkpoints", "figures"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def leave_run_folder(folder: Path, keep: bool) -> None:
-    """Ends this process's claim on ``folder``; removes it where a mistake left nothing worth keeping."""
+    """Ends this process's claim on ``folder``; removes it where a mistake left nothing worth keeping.
+
+    Nothing is removed that this process has not made: not the folder of rank 0, nor one named by the user.
+    """
+    if folder not in _made:
+        return
+    above = _made.pop(folder)
     os.environ.pop(_SHARED, None)
     if not keep:
         shutil.rmtree(folder, ignore_errors=True)
-        for parent in (folder.parent, folder.parent.parent):
+        for parent in above:
             try:
-                parent.rmdir()  # only where this run made it: a folder with other runs is not empty
-            except OSError:
+                parent.rmdir()
+            except OSError:  # another run has begun in it
                 break
 
 
@@ -84,6 +104,15 @@ def masked(config: Any) -> Any:
             for key, value in config.items()
         }
     return [masked(value) for value in config] if isinstance(config, list) else config
+
+
+def masked_command(command: list[str]) -> list[str]:
+    """``command`` with the value of every ``key=value`` whose key sounds like a secret replaced by ``***``."""
+    words = []
+    for word in command:
+        key, equals, _ = word.partition("=")
+        words.append(f"{key}=***" if equals and _SECRET.search(key) else word)
+    return words
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

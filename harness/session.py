@@ -12,9 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.checkpoints import read_checkpoint
 from harness.errors import UserError
 from harness.hardware import apply_threads, check_available, is_first_process
-from harness.run_folder import check_writable, create_run_folder, leave_run_folder, write_config
+from harness.run_folder import (
+    check_writable,
+    create_run_folder,
+    leave_run_folder,
+    masked_command,
+    write_config,
+)
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, LightningDataModule
@@ -36,10 +43,12 @@ def run_session(config: dict[str, Any], choices: dict[str, str], command: list[s
         UserError: for what only the machine or the data can know: no GPU, no data, facts that do not hold.
             Nothing is left behind then.
     """
-    runs = Path(config["paths"]["runs"])
+    runs = Path(config["paths"]["runs"]).expanduser()
     check_writable(runs)
-    _quieten_libraries(Path(config["paths"]["cache"]))
+    _quieten_libraries(Path(config["paths"]["cache"]).expanduser())
     check_available(config["hardware"])
+    if config["mode"] != "fit":
+        read_checkpoint(Path(config["ckpt"]))
     apply_threads(config["hardware"]["threads"])
 
     from harness.build import build_callbacks, build_datamodule, build_module
@@ -125,7 +134,7 @@ def _execute(
         "data": choices["data"],
         "seed": config["seed"],
         "mode": config["mode"],
-        "command": command,
+        "command": masked_command(command),
         "choices": choices,
         "metrics": metrics,
         "published": config["published"],
@@ -164,6 +173,8 @@ def _quieten_libraries(cache: Path) -> None:
     """Keeps the libraries' tips and known warnings off the console; ``run.log`` still gets what matters."""
     for pattern in (".*does not have many workers.*", ".*LeafSpec.*", ".*torch.jit.script.*", ".*anonymous.*"):
         warnings.filterwarnings("ignore", message=pattern)
+    import pytorch_lightning  # noqa: F401  # it sets the levels of its loggers when it is imported
+
     for name in ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.WARNING)
     os.environ.setdefault("WANDB_SILENT", "true")
@@ -199,6 +210,7 @@ def _run_log(folder: Path) -> Iterator[None]:
     except UserError:
         raise
     except BaseException as error:
+        log.removeHandler(console)  # run.py prints the traceback
         with suppress(OSError):
             log.error("the run ended with %s\n%s", type(error).__name__, traceback.format_exc())
         error.run_log = folder / "run.log"  # type: ignore[attr-defined]

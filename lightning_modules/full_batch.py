@@ -83,9 +83,13 @@ class FullBatchModule(ExperimentModule):
     def training_step(self, batch: Any, batch_idx: int) -> None:
         trainer = self.trainer
         first = self.current_epoch
-        limit = trainer.max_epochs if trainer.max_epochs not in (None, -1) else first + self.epochs_per_call
+        last = first + self.epochs_per_call
+        if trainer.max_epochs not in (None, -1):
+            last = min(last, trainer.max_epochs)
+        if trainer.max_steps != -1:
+            last = min(last, first + trainer.max_steps - self.global_step)
         rows: list[dict[str, float]] = []
-        for epoch in range(first, min(first + self.epochs_per_call, limit)):
+        for epoch in range(first, last):
             metrics = self._run_epoch(batch)
             rows.append(metrics)
             for watcher in self._watchers:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from lightning_modules.node_classification.dropout import dropout_mask
+from lightning_modules.node_classification.dense import dropout_mask, narrow_matmul
 from lightning_modules.node_classification.segments import SegmentIndex, segment_softmax
 
 
@@ -141,8 +141,11 @@ class _AttentionSum(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         backward = _backward_kernels if uses_kernels(grad) else _backward_torch
+        centre, item, items, alpha, keep, out = ctx.saved_tensors
+        grad = grad.contiguous()
+        # Gradients taken inside an autocast block would otherwise be multiplied in half precision.
         with torch.autocast(grad.device.type, enabled=False):
-            grads = backward(grad.contiguous(), *ctx.saved_tensors, ctx.index, ctx.negative_slope)
+            grads = backward(grad, centre, item, items, alpha, keep, out, ctx.index, ctx.negative_slope)
         return *grads, None, None, None
 
 
@@ -179,10 +182,8 @@ def attention_sum(
     keep = None
     if dropout > 0:
         keep = dropout_mask((index.num_rows, items.size(1)), dropout, items)
-    out: tuple[Tensor, Tensor] = _AttentionSum.apply(
-        centre_scores, item_scores, items, keep, index, negative_slope
-    )
-    return out
+    out, alpha = _AttentionSum.apply(centre_scores, item_scores, items, keep, index, negative_slope)
+    return out, alpha
 
 
 def head_scores(x: Tensor, vectors: Tensor) -> tuple[Tensor, ...]:
@@ -199,6 +200,4 @@ def head_scores(x: Tensor, vectors: Tensor) -> tuple[Tensor, ...]:
     eye = torch.eye(heads, dtype=vectors.dtype, device=vectors.device)
     # Block-diagonal [H, D, K, H] -> [H*D, K*H]; its zeros cost less than H small products.
     blocks = (vectors.unsqueeze(3) * eye[:, None, None, :]).reshape(heads * width, count * heads)
-    # MKL's product is several times slower for 8 columns than for 16.
-    blocks = F.pad(blocks, (0, max(0, 16 - count * heads)))
-    return (x.flatten(1) @ blocks)[:, : count * heads].unflatten(1, (count, heads)).unbind(1)
+    return narrow_matmul(x.flatten(1), blocks).unflatten(1, (count, heads)).unbind(1)

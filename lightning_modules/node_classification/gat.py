@@ -1,16 +1,16 @@
 """GAT: attention over the direct neighbours; also SPAGAN's phase 0."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.annotations import NonNegativeFloat, PositiveInt, Probability
 from lightning_modules.node_classification.attention import attention_sum, head_scores
+from lightning_modules.node_classification.dense import class_log_probabilities, elu
 from lightning_modules.node_classification.graph import GraphInputs
 from lightning_modules.node_classification.segments import SegmentIndex
 from lightning_modules.node_classification.sparse import SparseFeatures, dropped_matmul
@@ -20,7 +20,7 @@ GAIN = 1.414  # of every Xavier-normal draw in the authors' code
 
 
 def reset_attention_parameters(
-    weight: Tensor, attention: list[Tensor], bias: Tensor, heads: int, init: Init
+    weight: Tensor, attention: Sequence[Tensor], bias: Tensor, heads: int, init: Init
 ) -> None:
     """Draw the tensors of an attention layer as SPAGAN's authors do: Xavier-normal, gain 1.414, per head.
 
@@ -47,8 +47,7 @@ def reset_attention_parameters(
 
 def classify(logits: Tensor, elu_before_softmax: bool) -> Tensor:
     """Log-probabilities, in at least float32; ELU first where the authors' order is kept."""
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return F.log_softmax(F.elu(logits) if elu_before_softmax else logits, dim=-1)
+    return class_log_probabilities(elu(logits) if elu_before_softmax else logits)
 
 
 class NodeAttention(nn.Module):
@@ -143,7 +142,7 @@ class GAT(nn.Module):
     def forward(self, graph: GraphInputs) -> Tensor:
         """Log-probabilities of every node."""
         hidden, _ = self.hidden(graph.features, graph.edges)
-        out, _ = self.output(F.elu(hidden.flatten(1)), graph.edges)  # [N, H, D] -> [N, H*D] -> [N, H', K]
+        out, _ = self.output(elu(hidden.flatten(1)), graph.edges)  # [N, H, D] -> [N, H*D] -> [N, H', K]
         return classify(out.mean(1), self.elu_before_softmax)
 
     @torch.no_grad()

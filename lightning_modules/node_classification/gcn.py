@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.annotations import PositiveInt, Probability
+from lightning_modules.node_classification.dense import class_log_probabilities
 from lightning_modules.node_classification.graph import GraphInputs
 from lightning_modules.node_classification.segments import propagate
 from lightning_modules.node_classification.sparse import SparseLinear
@@ -42,4 +43,4 @@ class GCN(nn.Module):
         hidden = self.hidden.project(graph.features)  # [N, hidden_channels]
         hidden = F.relu(propagate(graph.gcn_weights, hidden, graph.edges) + self.hidden.bias)
         logits = propagate(graph.gcn_weights, self.output.project(hidden), graph.edges) + self.output.bias
-        return F.log_softmax(logits, dim=-1)
+        return class_log_probabilities(logits)

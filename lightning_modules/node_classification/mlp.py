@@ -1,10 +1,10 @@
 """MLP: the baseline that sees no edges."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.annotations import PositiveInt, Probability
+from lightning_modules.node_classification.dense import class_log_probabilities
 from lightning_modules.node_classification.graph import GraphInputs
 from lightning_modules.node_classification.sparse import SparseLinear
 
@@ -36,6 +36,4 @@ class MLP(nn.Module):
     def forward(self, graph: GraphInputs) -> Tensor:
         """Log-probabilities of every node."""
         hidden = F.relu(self.hidden(graph.features))
-        logits = self.output(hidden)
-        # Half precision ends here; float64 stays.
-        return F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
+        return class_log_probabilities(self.output(hidden))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from harness.annotations import PositiveInt, Probability
-from lightning_modules.node_classification.dropout import dropout, dropout_mask
+from lightning_modules.node_classification.dense import dropout, dropout_mask, narrow_matmul
 from lightning_modules.node_classification.segments import offsets
 
 
@@ -108,7 +108,7 @@ def dropped_matmul(x: SparseFeatures | Tensor, weight: Tensor, p: float) -> Tens
     """
     if isinstance(x, SparseFeatures):
         return sparse_matmul(x, weight, p)
-    return dropout(x, p) @ weight
+    return narrow_matmul(dropout(x, p), weight)
 
 
 class SparseLinear(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from harness.annotations import NonNegativeFloat, PositiveInt, Probability
 from lightning_modules.node_classification.attention import attention_sum, head_scores
+from lightning_modules.node_classification.dense import elu
 from lightning_modules.node_classification.gat import (
     GAT,
     Init,
@@ -39,12 +40,12 @@ class PathIndex:
     """Paths as the path layer reads them; built once per set of paths.
 
     Attributes:
-        ends: per length c its path nodes without the centre, ``c - 1`` tensors ``[P_c]``.
+        ends: per length c its path nodes without the centre, ``[c - 1, P_c]``.
         segments: per length c its rows by centre.
         num_nodes: number of nodes N.
     """
 
-    ends: dict[int, tuple[Tensor, ...]]
+    ends: dict[int, Tensor]
     segments: dict[int, SegmentIndex]
     num_nodes: int
 
@@ -65,10 +66,9 @@ class PathIndex:
             raise ValueError(f"paths must have every length from 2 nodes on, got {lengths}.")
         ends, segments = {}, {}
         for c in lengths:
-            centre, *others = paths.nodes[c].t().contiguous().unbind(0)
-            ends[c] = tuple(others)
+            centre, ends[c] = paths.nodes[c][:, 0], paths.nodes[c][:, 1:].t().contiguous()
             # A path of two nodes is an edge: its pooled feature is its end node's, read in place.
-            col = others[0] if c == 2 else None
+            col = ends[c][0] if c == 2 else None
             segments[c] = SegmentIndex.build(centre, col, num_nodes, num_nodes if c == 2 else centre.numel())
         return cls(ends, segments, num_nodes)
 
@@ -291,7 +291,7 @@ class SPAGANNetwork(nn.Module):
     def forward(self, graph: GraphInputs, paths: PathIndex) -> Tensor:
         """Log-probabilities of every node, from the path network. The phase-0 GAT is ``self.gat(graph)``."""
         hidden, _ = self.hidden(graph.features, paths)
-        hidden = F.elu(hidden.flatten(1))  # [N, H, D] -> [N, H*D]
+        hidden = elu(hidden.flatten(1))  # [N, H, D] -> [N, H*D]
         if isinstance(self.output, SparseLinear):
             logits = self.output(hidden)
         else:

@@ -9,7 +9,7 @@ from pytorch_lightning import LightningDataModule, Trainer
 from torch import Tensor
 from torch_geometric.data import Data
 
-from harness.annotations import ClassSpec, NonNegativeFloat, PositiveInt, Probability
+from harness.annotations import ClassSpec, NonNegativeFloat, PathLength, PositiveInt, Probability
 from lightning_modules.node_classification.module import NodeClassifier, graph_of
 from lightning_modules.spagan.diagnostics import Diagnostics, diagnose, path_weights
 from lightning_modules.spagan.edge_costs import edge_costs, unit_costs
@@ -76,7 +76,7 @@ class SPAGAN(NodeClassifier):
         init: Literal["zero_bias", "authors"],
         elu_before_softmax: bool,
         output_layer: Literal["attention", "linear"],
-        max_path_nodes: PositiveInt,
+        max_path_nodes: PathLength,
         path_ratio: NonNegativeFloat | None,
         path_pool: Literal["max", "mean"],
         length_attention: bool,

@@ -173,8 +173,9 @@ def search_centres(first, last, offsets, neighbour, cost, keep, max_nodes, limit
         stop_early: stop at a centre once its paths are complete.
 
     Returns:
-        ``(rows [M, C] int32, padded; length [M]; cost [M]; found [C + 1])``, sorted by centre, then cost,
-        then number of nodes, then end node; the self paths of a centre last.
+        ``(rows [M, C] int32, padded; length [M]; cost [M]; found [C + 1]; kept [C + 1])``. Rows are sorted by
+        centre, then cost, then number of nodes, then end node; the self paths of a centre last. By length,
+        ``found`` counts the paths met, ``kept`` the rows.
     """
     num_nodes = offsets.size - 1
     # Only the part of these arrays that a search touches is ever backed by memory; `seen_by` alone is read
@@ -191,6 +192,7 @@ def search_centres(first, last, offsets, neighbour, cost, keep, max_nodes, limit
     waiting = np.zeros(max_nodes, np.int64)
     found_here = np.zeros(max_nodes + 1, np.int64)
     found = np.zeros(max_nodes + 1, np.int64)
+    kept = np.full(max_nodes + 1, last - first)  # the self paths
     capacity = 2 * (offsets[last] - offsets[first]) + max_nodes * (last - first)
     rows = np.empty((capacity, max_nodes), np.int32)
     length = np.empty(capacity, np.int32)
@@ -220,6 +222,7 @@ def search_centres(first, last, offsets, neighbour, cost, keep, max_nodes, limit
                     for column in range(h, -1, -1):
                         rows[written, column] = node[step]
                         step = parent[step]
+                    kept[c] += 1
                     written += 1
             edge = _next_edge(offsets[v], offsets[v + 1], neighbour, cost, d, limit, seen_by, centre)
             if edge >= 0:
@@ -273,4 +276,16 @@ def search_centres(first, last, offsets, neighbour, cost, keep, max_nodes, limit
             length[written], path_cost[written] = c, 0.0
             rows[written, :c] = centre
             written += 1
-    return rows[:written], length[:written], path_cost[:written], found
+    return rows[:written], length[:written], path_cost[:written], found, kept
+
+
+@_compiled
+def copy_length(rows, length, path_cost, wanted, nodes, cost):
+    """Copy the paths of ``wanted`` nodes, in order, to ``nodes [M, wanted]`` and ``cost [M]``."""
+    end = 0
+    for row in range(length.size):
+        if length[row] == wanted:
+            for column in range(wanted):
+                nodes[end, column] = rows[row, column]
+            cost[end] = path_cost[row]
+            end += 1

@@ -37,7 +37,7 @@ def search(graph: CostGraph, max_path_nodes: int, quota: Tensor | None) -> Itera
     from scipy.sparse.csgraph import dijkstra
 
     num_nodes = graph.num_nodes
-    offsets, neighbour, cost = graph.offsets.numpy(), graph.neighbour.numpy(), graph.cost.numpy()
+    offsets, neighbour, cost = graph.offsets.numpy(), graph.neighbour.numpy(), graph.cost.double().numpy()
     # Built from its three arrays, the matrix keeps explicit zeros: edges of cost 0, not missing ones.
     matrix = csr_array((cost, neighbour.astype(np.int32), offsets.astype(np.int32)), (num_nodes, num_nodes))
     centres = max(1, min(_MAX_CENTRES, _BLOCK_ENTRIES // num_nodes))

@@ -2,7 +2,6 @@
 
 import importlib.util
 import logging
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -83,9 +82,7 @@ def find_paths(
         return PathSets(0, empty, no_cost, dict.fromkeys(empty, 0), True).to(device)
     draw = choice == "random" and quota is not None
     sees_all = search == "scipy" or search == "hop_limited" or count_all or draw or quota is None
-    blocks = list(searches[search](graph, max_path_nodes, None if draw else quota, threads, not sees_all))
-    # The graph's own arrays are no longer needed; kept, they would add half of the input to the peak.
-    del graph
+    blocks = searches[search](graph, max_path_nodes, None if draw else quota, threads, not sees_all)
     if draw and quota is not None:
         blocks = [_drawn(blocks, quota, generator)]
     return assemble(blocks, num_nodes, cost.dtype, sees_all).to(device)
@@ -93,26 +90,26 @@ def find_paths(
 
 def _exact(
     graph: CostGraph, max_path_nodes: int, quota: Tensor | None, threads: int, stop_early: bool
-) -> Iterator[Block]:
+) -> list[Block]:
     if importlib.util.find_spec("numba") is None:
         logger.warning(
             "numba is not installed: the exact path search runs through SciPy, same sets but"
             " slower. pip install numba brings the fast one."
         )
-        return dijkstra.search(graph, max_path_nodes, quota)
-    return best_first.search(graph, max_path_nodes, quota, threads, stop_early)
+        return list(dijkstra.search(graph, max_path_nodes, quota))
+    return [best_first.search(graph, max_path_nodes, quota, threads, stop_early)]
 
 
 def _scipy(
     graph: CostGraph, max_path_nodes: int, quota: Tensor | None, threads: int, stop_early: bool
-) -> Iterator[Block]:
-    return dijkstra.search(graph, max_path_nodes, quota)
+) -> list[Block]:
+    return list(dijkstra.search(graph, max_path_nodes, quota))
 
 
 def _hop_limited(
     graph: CostGraph, max_path_nodes: int, quota: Tensor | None, threads: int, stop_early: bool
-) -> Iterator[Block]:
-    return hop_limited.search(graph, max_path_nodes, quota)
+) -> list[Block]:
+    return list(hop_limited.search(graph, max_path_nodes, quota))
 
 
 def _drawn(blocks: list[Block], quota: Tensor, generator: torch.Generator | None) -> Block:

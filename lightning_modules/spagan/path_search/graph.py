@@ -19,7 +19,8 @@ class CostGraph:
     Attributes:
         offsets: ``[N + 1]`` long; the edges of centre i are ``offsets[i]`` to ``offsets[i + 1]``.
         neighbour: ``[E]`` long, ascending within a centre.
-        cost: ``[E]`` float64 on a common grid, so that sums along paths are exact in any order.
+        cost: ``[E]`` on a common grid, so that float64 sums along paths are exact in any order; float32 where
+            that holds them, else float64.
         limit: no path of the allowed number of nodes costs more.
     """
 
@@ -86,12 +87,14 @@ def build_graph(edge_index: Tensor, cost: Tensor, num_nodes: int, max_path_nodes
         largest = float(high)
         if not (float(low) >= 0 and largest < math.inf):
             raise ValueError(f"cost must be finite and not negative, got values in [{low:g}, {high:g}]")
-    exact = cost.detach().to(torch.float64, copy=True)
+    cost = cost.detach()
     if largest > 0:
         # The clamp only keeps the factor itself finite for costs near the smallest float64.
         exponent = max(math.frexp(largest)[1], -900) - _GRID_BITS
-        exact.mul_(2.0**-exponent).round_().mul_(2.0**exponent)
-        largest = float(exact.max())
+        exact = cost.to(torch.float64, copy=True).mul_(2.0**-exponent).round_().mul_(2.0**exponent)
+        largest = math.ldexp(round(math.ldexp(largest, -exponent)), exponent)
+        # Usually nothing was rounded, and ten million float32 costs take half the memory.
+        cost = cost if cost.dtype == torch.float32 and torch.equal(exact.float(), cost) else exact
     offsets = torch.zeros(num_nodes + 1, dtype=torch.long, device=edge_index.device)
     torch.cumsum(torch.bincount(centre, minlength=num_nodes), 0, out=offsets[1:])
-    return CostGraph(offsets, neighbour, exact, limit=(max_path_nodes - 1) * largest)
+    return CostGraph(offsets, neighbour, cost, limit=(max_path_nodes - 1) * largest)

@@ -144,10 +144,7 @@ def add_self_paths(block: Block) -> Block:
 
 
 def assemble(blocks: list[Block], num_nodes: int, dtype: torch.dtype, found_is_total: bool) -> PathSets:
-    """Pack blocks, self paths included, into `PathSets`.
-
-    Empties the blocks while it copies: at ten million edges, blocks and result together would be most of
-    the search's memory.
+    """Join blocks, self paths included, to `PathSets`.
 
     Args:
         blocks: consecutive, together all ``num_nodes`` centres; at least one.
@@ -157,15 +154,10 @@ def assemble(blocks: list[Block], num_nodes: int, dtype: torch.dtype, found_is_t
     """
     nodes, cost, found = {}, {}, {}
     for c in sorted(blocks[0].nodes):
-        device = blocks[0].nodes[c].device
-        num_paths = sum(block.nodes[c].size(0) for block in blocks)
-        nodes[c] = torch.empty(num_paths, c, dtype=torch.long, device=device)
-        cost[c] = torch.empty(num_paths, dtype=dtype, device=device)
+        parts = [block.nodes[c].long() for block in blocks]
+        costs = [block.cost[c].to(dtype) for block in blocks]
+        # A single block is passed on as it is: the compiled search has packed it within its memory bound.
+        nodes[c] = torch.cat(parts) if len(parts) > 1 else parts[0]
+        cost[c] = torch.cat(costs) if len(costs) > 1 else costs[0]
         found[c] = sum(block.found[c] for block in blocks)
-        start = 0
-        for block in blocks:
-            end = start + block.nodes[c].size(0)
-            nodes[c][start:end] = block.nodes.pop(c)
-            cost[c][start:end] = block.cost.pop(c)
-            start = end
     return PathSets(num_nodes, nodes, cost, found, found_is_total)

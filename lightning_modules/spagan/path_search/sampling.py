@@ -26,7 +26,7 @@ def path_quota(degree: Tensor, path_ratio: float | None) -> Tensor | None:
         return None
     if not (math.isfinite(path_ratio) and path_ratio >= 0):
         raise ValueError(f"path_ratio must be a finite number >= 0, or None to keep all, got {path_ratio}")
-    return (degree.double() * path_ratio + _ROUNDING).floor().long()
+    return degree.double().mul_(path_ratio).add_(_ROUNDING).long()  # truncates, and nothing is negative
 
 
 def rank_in_group(group: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def test_attention_equals_a_loop_over_centres(path: str) -> None:
     centre, item, values = inputs(segments)
     out, alpha = attention_sum(centre, item, values, segments, 0.2)
     for i in range(3):
-        rows = ROW == i
+        rows = i == ROW
         scores = torch.nn.functional.leaky_relu(centre[i] + item[COL[rows]], 0.2)
         torch.testing.assert_close(alpha[rows], scores.softmax(0))
         torch.testing.assert_close(out[i], (scores.softmax(0).unsqueeze(2) * values[COL[rows]]).sum(0))

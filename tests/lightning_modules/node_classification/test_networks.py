@@ -27,7 +27,9 @@ def data(sparse: bool = False, dtype: torch.dtype = torch.float32) -> Data:
     return Data(x=x.to_sparse_csr() if sparse else x, edge_index=EDGE_INDEX)
 
 
-def gat(dropout: float = 0.0, init: str = "authors", out_heads: int = 2, elu_before_softmax: bool = True) -> GAT:
+def gat(
+    dropout: float = 0.0, init: str = "authors", out_heads: int = 2, elu_before_softmax: bool = True
+) -> GAT:
     return GAT(F_IN, 4, CLASSES, 3, out_heads, dropout, 0.2, init, elu_before_softmax)
 
 
@@ -55,7 +57,9 @@ def test_node_attention_equals_pyg_gat_conv_without_bias() -> None:
     conv = GATConv(F_IN, 4, heads=3, negative_slope=0.2).eval()
     conv.lin.weight.data = layer.weight.data.t().contiguous()
     # PyG's edges run from source to target; ours from centre to neighbour.
-    conv.att_dst.data, conv.att_src.data = (part.unsqueeze(0) for part in layer.attention.data.chunk(2, dim=1))
+    conv.att_dst.data, conv.att_src.data = (
+        part.unsqueeze(0) for part in layer.attention.data.chunk(2, dim=1)
+    )
     graph = prepare(data())
     out, alpha = layer(graph.features, graph.edges)
     expected, (edges, weights) = conv(data().x, EDGE_INDEX.flip(0), return_attention_weights=True)
@@ -88,7 +92,9 @@ def test_worked_example_gives_the_attention_of_node_two() -> None:
     layer.attention.data = torch.tensor([[0.5, 1.0]])
     graph = prepare(Data(x=x, edge_index=EDGE_INDEX))
     _, alpha = layer(graph.features, graph.edges)
-    of_two = dict(zip(graph.edges.col[graph.edges.row == 2].tolist(), alpha[graph.edges.row == 2, 0], strict=True))
+    of_two = dict(
+        zip(graph.edges.col[graph.edges.row == 2].tolist(), alpha[graph.edges.row == 2, 0], strict=True)
+    )
     expected = torch.tensor([0.210703, 0.383926, 0.232863, 0.172509])
     torch.testing.assert_close(torch.stack([of_two[j] for j in (0, 1, 4, 2)]), expected, rtol=0, atol=1e-6)
     assert alpha[graph.edge_rows].max().item() == pytest.approx(0.707160, abs=1e-6)
@@ -155,7 +161,9 @@ def test_isolated_node_keeps_its_own_features() -> None:
 
 
 def test_zero_bias_starts_at_zero_and_authors_draws_the_biases() -> None:
-    assert all((layer.bias == 0).all() for layer in (gat(init="zero_bias").hidden, gat(init="zero_bias").output))
+    assert all(
+        (layer.bias == 0).all() for layer in (gat(init="zero_bias").hidden, gat(init="zero_bias").output)
+    )
     torch.manual_seed(0)
     layer = GAT(1000, 8, CLASSES, 64, 1, 0.6, 0.2, "authors", True).hidden
     assert layer.bias.std().item() == pytest.approx(0.667, rel=0.1)

@@ -15,7 +15,7 @@ def index(identity: bool = False) -> SegmentIndex:
 
 def test_reductions_equal_a_loop_over_the_groups() -> None:
     values = torch.randn(6, 2)
-    groups = [values[ROW == i] for i in range(3)]
+    groups = [values[i == ROW] for i in range(3)]
     torch.testing.assert_close(index().sum(values), torch.stack([g.sum(0) for g in groups]))
     torch.testing.assert_close(index().max(values), torch.stack([g.amax(0) for g in groups]))
     torch.testing.assert_close(segment_softmax(values, index()), torch.cat([g.softmax(0) for g in groups]))

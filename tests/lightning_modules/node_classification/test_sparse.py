@@ -11,7 +11,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in 
 
 def features(dtype: torch.dtype = torch.float32) -> tuple[SparseFeatures, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    dense = torch.rand(7, 11, generator=generator, dtype=dtype) * (torch.rand(7, 11, generator=generator) < 0.3)
+    dense = torch.rand(7, 11, generator=generator, dtype=dtype) * (
+        torch.rand(7, 11, generator=generator) < 0.3
+    )
     dense[2] = 0  # a node without features
     dense[:, 4] = 0  # a feature nobody has
     return SparseFeatures.from_csr(dense.to_sparse_csr()), dense

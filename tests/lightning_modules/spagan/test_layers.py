@@ -51,7 +51,19 @@ def network(
     output_layer: str = "attention",
 ) -> SPAGANNetwork:
     return SPAGANNetwork(
-        F_IN, 4, CLASSES, 3, 2, dropout, 0.2, "authors", True, max_path_nodes, path_pool, length_attention, output_layer
+        F_IN,
+        4,
+        CLASSES,
+        3,
+        2,
+        dropout,
+        0.2,
+        "authors",
+        True,
+        max_path_nodes,
+        path_pool,
+        length_attention,
+        output_layer,
     )
 
 
@@ -94,13 +106,17 @@ def test_two_node_paths_over_all_edges_equal_the_gat_layer() -> None:
     out, weights = paths(graph.features, path_index(2))
     torch.testing.assert_close(out, expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(weights.alpha[2], alpha)
-    for ours, theirs in zip(paths.edge_attention(graph), (alpha[graph.edge_rows], alpha[graph.loop_rows]), strict=True):
+    for ours, theirs in zip(
+        paths.edge_attention(graph), (alpha[graph.edge_rows], alpha[graph.loop_rows]), strict=True
+    ):
         torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("max_path_nodes", [2, 3, 4])
 @pytest.mark.parametrize("length_attention", [True, False])
-def test_attention_sums_to_one_over_paths_and_over_lengths(max_path_nodes: int, length_attention: bool) -> None:
+def test_attention_sums_to_one_over_paths_and_over_lengths(
+    max_path_nodes: int, length_attention: bool
+) -> None:
     index = path_index(max_path_nodes)
     _, weights = layer(max_path_nodes, length_attention=length_attention).eval()(data().x, index)
     for c, alpha in weights.alpha.items():
@@ -188,7 +204,9 @@ def test_one_step_gives_every_parameter_of_the_path_network_a_gradient(switches:
     spagan = network(0.2, **switches).train()
     out = spagan(prepare(data(sparse)), path_index(switches.get("max_path_nodes", 3)))
     out[:, 0].sum().backward()
-    assert len(spagan.path_parameters()) + len(list(spagan.gat.parameters())) == len(list(spagan.parameters()))
+    assert len(spagan.path_parameters()) + len(list(spagan.gat.parameters())) == len(
+        list(spagan.parameters())
+    )
     for parameter in spagan.path_parameters():
         assert parameter.grad is not None
         assert parameter.grad.abs().sum() > 0
@@ -203,6 +221,15 @@ def test_outputs_and_gradients_are_finite_under_bfloat16_autocast(sparse: bool) 
     assert out.dtype == torch.float32
     assert out.isfinite().all()
     assert all(p.grad.isfinite().all() for p in spagan.path_parameters())
+
+
+@pytest.mark.parametrize("sparse", [False, True])
+def test_weights_in_bfloat16_give_finite_outputs(sparse: bool) -> None:
+    spagan, graph = network(0.5).bfloat16(), prepare(data(sparse))
+    for out in (spagan(graph, path_index()), spagan.gat(graph)):
+        out[:, 0].sum().backward()
+        assert out.dtype == torch.float32
+        assert out.isfinite().all()
 
 
 def test_isolated_node_keeps_its_own_features() -> None:

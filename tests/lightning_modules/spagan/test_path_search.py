@@ -4,10 +4,15 @@ from itertools import pairwise
 
 import pytest
 import torch
-from tests.lightning_modules.spagan.path_search_reference import brute_force, random_graph, sampled, without_self_paths
 
 from lightning_modules.spagan.edge_costs import edge_costs
 from lightning_modules.spagan.path_search import find_paths
+from tests.lightning_modules.spagan.path_search_reference import (
+    brute_force,
+    random_graph,
+    sampled,
+    without_self_paths,
+)
 
 EXACT = ("exact", "scipy")
 KINDS = ("real", "coarse", "zero", "unit")

@@ -7,10 +7,10 @@ import tracemalloc
 
 import pytest
 import torch
-from tests.lightning_modules.spagan.path_search_reference import brute_force, random_graph, without_self_paths
 
 from lightning_modules.spagan.path_search import PathSets, find_paths, hop_limited
 from lightning_modules.spagan.path_search.graph import build_graph
+from tests.lightning_modules.spagan.path_search_reference import brute_force, random_graph, without_self_paths
 
 OPTIONS = {"max_path_nodes": 3, "path_ratio": 1.0}
 
@@ -116,6 +116,14 @@ def test_missing_numba_falls_back_to_scipy_and_says_so(monkeypatch, caplog):
     assert find_paths(edge_index, cost, 40, **OPTIONS).equal(expected)
     assert len(caplog.records) == 1
     assert "numba is not installed" in caplog.text
+
+
+def test_kernels_compile_where_no_cache_folder_can_be_written():
+    from lightning_modules.spagan.path_search.best_first_kernels import _compiled
+
+    namespace: dict = {}
+    exec("def add(a, b):\n    return a + b", namespace)  # a function without a file has no place for a cache
+    assert _compiled(namespace["add"])(2, 3) == 5
 
 
 def test_importing_the_search_imports_neither_numba_nor_scipy():
