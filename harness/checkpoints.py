@@ -1,6 +1,7 @@
 """Loading a trained module from a checkpoint, safely."""
 
 import pickle
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,14 +51,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        blocked = str(error).split("WeightsUnpickler error:")[-1].strip().splitlines()[0]
+    except Exception as error:  # torch's reader lets anything out, from IndexError to struct.error
+        blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and blocked:
+            raise UserError(
+                f"ckpt={path} was not loaded: it holds more than plain data ({blocked[1]}), which could run code."
+                " There is no unsafe fallback; save its state_dict alone where you trust it."
+            ) from error
+        reason = (str(error).splitlines() or [""])[0].rstrip(".")
         raise UserError(
-            f"ckpt={path} was not loaded: it holds more than plain data ({blocked}), which could run code."
-            " There is no unsafe fallback; save its state_dict alone where you trust it."
+            f"ckpt={path} is damaged or no checkpoint ({type(error).__name__}{': ' * bool(reason)}{reason})."
+            " Give the path of a best.ckpt that a run has written."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise UserError(f"ckpt={path} is damaged or no checkpoint: {str(error).splitlines()[0]}.") from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise UserError(f"ckpt={path} is no checkpoint of this project: it has no state_dict.")
     return checkpoint

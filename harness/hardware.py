@@ -34,7 +34,7 @@ def check_available(hardware: dict[str, Any]) -> None:
     if accelerator == "mps" and not torch.backends.mps.is_available():
         raise UserError("hardware.accelerator=mps, but this is no Apple GPU. Use hardware=cpu or hardware=auto.")
     if accelerator == "gpu":
-        wanted = devices if isinstance(devices, int) else len(devices) if isinstance(devices, list) else gpus
+        wanted = gpus if devices == "auto" else max(devices, default=0) + 1 if isinstance(devices, list) else devices
         if wanted > gpus:
             raise UserError(f"hardware.devices={devices}, but this machine has {gpus} GPU(s). Use hardware.devices=auto.")
     on_gpu = accelerator in ("gpu", "auto") and gpus > 0

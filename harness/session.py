@@ -171,7 +171,13 @@ def _announce(config: dict[str, Any], choices: dict[str, str], folder: Path) -> 
 
 def _quieten_libraries(cache: Path) -> None:
     """Keeps the libraries' tips and known warnings off the console; ``run.log`` still gets what matters."""
-    for pattern in (".*does not have many workers.*", ".*LeafSpec.*", ".*torch.jit.script.*", ".*anonymous.*"):
+    for pattern in (
+        ".*does not have many workers.*",
+        ".*smaller than the logging interval.*",  # an epoch is one batch, and the steps run on across epochs
+        ".*LeafSpec.*",
+        ".*torch.jit.script.*",
+        ".*anonymous.*",
+    ):
         warnings.filterwarnings("ignore", message=pattern)
     import pytorch_lightning  # noqa: F401  # it sets the levels of its loggers when it is imported
 

@@ -5,7 +5,6 @@ import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -57,7 +56,6 @@ def plain(value: Any) -> bool:
 def test_both_checkpoints_hold_plain_data_only(run: str, name: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(run).folder
     content = read_checkpoint(folder / "checkpoints" / f"{name}.ckpt")
-    # torch's own checked loader gives ordered dictionaries for state_dict; they count as dictionaries
     assert plain(content)
 
 
@@ -118,7 +116,7 @@ def test_no_random_bytes_lead_to_a_traceback(tmp_path: Path) -> None:
 def test_a_text_file_is_no_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("seed: 0\nmodel:\n  heads: 8\n")
-    with pytest.raises(UserError, match=r"config\.yaml"):
+    with pytest.raises(UserError, match="damaged or no checkpoint"):
         read_checkpoint(path)
 
 
@@ -153,7 +151,7 @@ def test_plain_data_without_weights_is_no_checkpoint(tmp_path: Path, content: An
     ("content", "says"),
     [
         ({"state_dict": {}}, "Missing key"),
-        ({"state_dict": {"network.hidden.weight": np.float64(1.0).item()}}, "does not fit"),
+        ({"state_dict": {"network.hidden.weight": 1.0}}, "does not fit"),
         ({"state_dict": [1, 2]}, "does not fit"),
         ({"state_dict": None}, "does not fit"),
     ],

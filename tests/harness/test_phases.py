@@ -69,11 +69,8 @@ def test_seeds_of_phases_and_runs_are_all_different() -> None:
 
 def test_the_seed_of_a_phase_is_fixed_for_good() -> None:
     # Numbers that were published with it must stay reproducible.
-    assert [phase_seed(0, 0), phase_seed(0, 1), phase_seed(2**32 - 1, 0)] == [
-        2968811710,
-        phase_seed(0, 1),
-        phase_seed(2**32 - 1, 0),
-    ]
+    seeds = [phase_seed(0, 0), phase_seed(0, 1), phase_seed(2**32 - 1, 3)]
+    assert seeds == [2968811710, 3964924996, 817018528]
 
 
 def test_steps_run_on_across_phases(run: Run) -> None:
@@ -105,24 +102,22 @@ def test_each_phase_ends_with_its_best_weights(run: Run, recorder: Recorder) -> 
                 assert torch.equal(value, kept[key]), key
 
 
-def test_the_best_epoch_of_this_run_is_not_its_last_so_that_the_test_above_says_something(
-    tmp_path: Path,
-) -> None:
+def test_later_and_worse_weights_are_in_the_last_checkpoint_only(tmp_path: Path) -> None:
     watch = Recorder()
     run = fit(
         tmp_path,
         "model=mlp",
         "data=mini_citation",
-        "trainer.max_epochs=8",
-        "model.optimizer.lr=30",
+        "trainer.max_epochs=20",
+        "model.optimizer.lr=0.5",
         "callbacks.best_weights.patience=null",
         extra=[watch],
     )
     best = run.record["best_epochs"]["fit"]
-    assert best < 7
+    assert best < 19
     assert_same_weights(run.weights, watch.phases[0][best][1])
     last = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
-    assert_same_weights(last, watch.phases[0][7][1])
+    assert_same_weights(last, watch.phases[0][19][1])
 
 
 def test_without_a_monitor_the_last_weights_are_kept(tmp_path: Path) -> None:
@@ -241,7 +236,6 @@ def test_what_the_trainer_cannot_do_is_a_user_s_mistake(tmp_path: Path, override
         "+trainer.enable_model_summary=false",
         "+trainer.accumulate_grad_batches=1",
         "+trainer.fast_dev_run=true",
-        "trainer.log_every_n_steps=3",
         "trainer.deterministic=true",
     ],
 )
@@ -250,6 +244,7 @@ def test_the_trainer_s_own_keys_can_be_set(tmp_path: Path, override: str) -> Non
     assert run.record["epochs"] == {"fit": 1}
 
 
+@pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
 def test_rows_are_logged_every_nth_step(tmp_path: Path) -> None:
     fit(tmp_path, "model=mlp", "data=mini_citation", "trainer.max_epochs=10", "trainer.log_every_n_steps=4")
     assert [int(row["step"]) for row in rows(tmp_path)] == [3, 7]

@@ -49,11 +49,12 @@ def test_seconds_are_told_per_phase_and_the_folder_comes_last(tmp_path: Path) ->
 
 
 def test_pictures_are_counted_where_there_are_any(tmp_path: Path) -> None:
-    assert not any("pictures" in line for line in summary_lines(results(), tmp_path))
+    without = summary_lines(results(), tmp_path)
     (tmp_path / "figures").mkdir()
-    assert not any("pictures" in line for line in summary_lines(results(), tmp_path))
+    assert summary_lines(results(), tmp_path) == without
     (tmp_path / "figures" / "training_curves.png").touch()
-    assert any(f"1 in {tmp_path / 'figures'}" in line for line in summary_lines(results(), tmp_path))
+    (line,) = set(summary_lines(results(), tmp_path)) - set(without)
+    assert line.split(maxsplit=1) == ["pictures", f"1 in {tmp_path / 'figures'}"]
 
 
 def test_only_test_metrics_are_printed(tmp_path: Path) -> None:
