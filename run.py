@@ -52,7 +52,10 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         traceback.print_exc()
         where = getattr(error, "run_log", None)
-        print(f"crashed: {type(error).__name__}: {error}" + (f" (see {where})" if where else ""), file=sys.stderr)
+        print(
+            f"crashed: {type(error).__name__}: {error}" + (f" (see {where})" if where else ""),
+            file=sys.stderr,
+        )
         return 1
     return 0
 

@@ -1,7 +1,7 @@
 """What an epoch costs in the harness against a plain PyTorch loop that does the same work.
 
 Same work: one optimiser step, one validation, train and validation metrics written to a CSV file, the best
-weights kept, every epoch, full batch, sparse features. ``usual`` is the common Lightning stack for comparison:
+weights kept, every epoch, full batch, sparse features. ``usual`` is the common Lightning stack beside it:
 automatic optimisation, ``self.log``, EarlyStopping, ModelCheckpoint with ``save_last``, CSVLogger.
 
     python -m benchmarks.harness_overhead --data <folder of data sets>
@@ -170,10 +170,17 @@ def modules(datamodule: Any) -> dict[str, Callable[[], NodeClassifier]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Runs all candidates in turn, prints the table and writes the JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_arguments(parser)
-    parser.add_argument("--rounds", type=int, default=5, help="times that all candidates run in turn (default 5)")
-    parser.add_argument("--epochs", type=int, default=60, help="epochs of SPAGAN and GAT; the one layer runs 10 times as many")
+    parser.add_argument(
+        "--rounds", type=int, default=5, help="times that all candidates run in turn (default 5)"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=60, help="epochs of SPAGAN and GAT; the one layer runs 10 times as many"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
@@ -196,7 +203,9 @@ def main() -> None:
                 row[f"{candidate}/plain"] = statistics.median(a / b for a, b in pairs)
             rows.append(row)
     print_table(f"CPU time of one epoch on {name}, one thread; medians of {arguments.rounds} rounds", rows)
-    write_report("harness_overhead", {"data": name, "rounds": arguments.rounds, "rows": rows}, arguments.output)
+    write_report(
+        "harness_overhead", {"data": name, "rounds": arguments.rounds, "rows": rows}, arguments.output
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Time the path search of SPAGAN against the procedure of its authors.
 
-    python -m benchmarks.path_search                 # Cora where the data folder has it, else a graph like it
+    python -m benchmarks.path_search                 # Cora from --data or TENFOLD_DATA, else a graph like it
     python -m benchmarks.path_search --power-law     # also a million nodes and ten million directed edges
 
 Every figure is CPU time of one process, the median over rounds in which the methods take turns, after one
@@ -10,16 +10,11 @@ a Python loop over all nodes that chains predecessors into dictionaries, then a 
 """
 
 import argparse
-import importlib.metadata
-import json
 import multiprocessing
-import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.report import add_arguments, graph_datamodule, print_table, write_report
 from lightning_modules.spagan.edge_costs import edge_costs
 from lightning_modules.spagan.path_search import PathSets, find_paths
 
-CORA_NODES, CORA_EDGES = 2708, 5278
+SMALL_NODES, SMALL_EDGES = 2000, 4000
 
 
 def authors_procedure(
@@ -139,24 +135,15 @@ def power_law_graph(num_nodes: int, edges: int, seed: int) -> Tensor:
 
 def load_graph(options: argparse.Namespace) -> tuple[str, Tensor, Tensor, int]:
     """``(description, edge_index, cost, num_nodes)`` of the small graph."""
-    if (Path(options.data) / "planetoid" / "Cora" / "raw" / "ind.cora.graph").is_file():
-        from datamodules.planetoid import PlanetoidDataModule
-
-        data = PlanetoidDataModule("Cora", options.data, options.data, in_channels=1433, num_classes=7)
-        data.prepare_data()
-        data.setup()
-        graph = data.graph
-        assert graph is not None
-        edge_index, num_nodes = graph.edge_index, graph.num_nodes
-        if options.attention == "trained":
-            attention = trained_attention(graph, 7, options.epochs, options.seed)
-            return f"Cora, attention of {options.epochs} epochs", edge_index, edge_costs(attention), num_nodes
-        name = "Cora"
+    datamodule, name = graph_datamodule(options.data)
+    graph = datamodule.graph
+    if options.attention == "trained":
+        attention = trained_attention(graph, datamodule.num_classes, options.epochs, options.seed)
+        name += f", attention of {options.epochs} epochs"
     else:
-        name, num_nodes = f"generated graph of Cora's size (no Cora in {options.data!r})", CORA_NODES
-        edge_index = power_law_graph(CORA_NODES, CORA_EDGES, options.seed)
-    attention = random_attention(edge_index, num_nodes, 8, options.seed)
-    return f"{name}, random attention", edge_index, edge_costs(attention), num_nodes
+        attention = random_attention(graph.edge_index, graph.num_nodes, 8, options.seed)
+        name += ", random attention"
+    return name, graph.edge_index, edge_costs(attention), graph.num_nodes
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
@@ -196,13 +183,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         }
         for method in methods
     ]
-    print(f"\n{name}: {num_nodes:,} nodes, {edge_index.size(1):,} directed edges, C={c}, r={r}")
-    print(f"{'method':<22}{'median ms':>12}{'best ms':>12}{'speed-up':>10}{'paths as exact':>17}")
-    for row in rows:
-        print(
-            f"{row['method']:<22}{row['ms']:>12.2f}{row['best_ms']:>12.2f}{row['speed_up']:>9.1f}x"
-            f"{row['paths_shared_with_exact']:>16.2%}"
-        )
+    print_table(f"{name}: {num_nodes:,} nodes, {edge_index.size(1):,} directed edges, C={c}, r={r}", rows)
     return {"graph": name, "max_path_nodes": c, "path_ratio": r, "rows": rows}
 
 
@@ -243,9 +224,9 @@ def power_law(options: argparse.Namespace) -> dict[str, Any]:
 
 def _measure_large(folder: str, num_nodes: int, options: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(1)
-    small = power_law_graph(CORA_NODES, CORA_EDGES, 0)
+    small = power_law_graph(SMALL_NODES, SMALL_EDGES, 0)
     search = {"max_path_nodes": options.max_path_nodes, "path_ratio": options.path_ratio}
-    find_paths(small, torch.rand(small.size(1)), CORA_NODES, **search)  # compiles
+    find_paths(small, torch.rand(small.size(1)), SMALL_NODES, **search)  # compiles
     edge_index, cost = torch.load(Path(folder) / "graph.pt", weights_only=True)
     before = _memory("VmRSS")
     cpu, wall = time.process_time(), time.perf_counter()
@@ -279,29 +260,6 @@ def _memory(field: str) -> int | None:
     return int(line.split()[1]) * 1024
 
 
-def environment() -> dict[str, Any]:
-    """Machine, versions and date, for the JSON."""
-    packages = ("torch", "numpy", "scipy", "numba")
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "versions": {package: importlib.metadata.version(package) for package in packages},
-        "clock": "time.process_time",
-    }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -309,8 +267,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description=(__doc__ or "").split("\n\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
+    add_arguments(parser)
     add = parser.add_argument
-    add("--data", default=os.environ.get("TENFOLD_DATA", "data"), help="folder of data sets, for Cora")
     add("--attention", choices=["trained", "random"], default="trained", help="where Cora's costs come from")
     add("--epochs", type=int, default=200, help="training steps of the GAT behind --attention trained")
     add("--max-path-nodes", type=int, default=3, help="C, most nodes of a path")
@@ -321,7 +279,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--power-law-edges", type=int, default=10_000_000, help="its directed edges")
     add("--threads", type=int, default=1, help="threads of the search on the power-law graph")
     add("--seed", type=int, default=0, help="of graphs, attention and training")
-    add("--output", default="benchmarks/results/path_search.json", help="where the JSON goes")
     return parser.parse_args(arguments)
 
 
@@ -329,13 +286,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the comparison, print its table, write its JSON."""
     options = parse(arguments)
     torch.set_num_threads(1)
-    report = {**environment(), "small_graph": compare(options)}
+    report = {"small_graph": compare(options)}
     if options.power_law:
         report["power_law"] = power_law(options)
-    output = Path(options.output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"\nWritten to {output}")
+    write_report("path_search", report, options.output)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         default=os.environ.get("TENFOLD_DATA"),
-        help="folder of data sets with planetoid/Cora in it (default: TENFOLD_DATA; else a generated graph of Cora's size)",
+        help="folder of data sets with Cora in it (default: TENFOLD_DATA; else a generated graph like Cora)",
     )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON (default: benchmarks/results)")
+    parser.add_argument(
+        "--output", type=Path, default=RESULTS, help="folder of the JSON (default: benchmarks/results)"
+    )
 
 
 def graph_datamodule(data: str | None) -> tuple[Any, str]:

@@ -59,7 +59,9 @@ EXPERIMENTS = [
         for d in ("cora", "citeseer")
     ),
     *(
-        Experiment(f"relay_C{c}", f"SPAGAN, C={c}", "spagan", "relay_graph", (f"model.max_path_nodes={c}",), 5, False)
+        Experiment(
+            f"relay_C{c}", f"SPAGAN, C={c}", "spagan", "relay_graph", (f"model.max_path_nodes={c}",), 5, False
+        )
         for c in (2, 3)
     ),
     *(
@@ -82,9 +84,12 @@ def run_one(command: Sequence[str], place: Path, data: str | None) -> str | None
     if data is not None:
         os.environ["TENFOLD_DATA"] = data
     place.mkdir(parents=True, exist_ok=True)
-    with (place / "output.txt").open("w", encoding="utf-8") as output:
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            status = run([*command, "logger=csv", f"paths.runs={place}"])
+    with (
+        (place / "output.txt").open("w", encoding="utf-8") as output,
+        contextlib.redirect_stdout(output),
+        contextlib.redirect_stderr(output),
+    ):
+        status = run([*command, "logger=csv", f"paths.runs={place}"])
     return None if status == 0 else f"exit {status}, see {place / 'output.txt'}"
 
 
@@ -95,14 +100,25 @@ def finished(place: Path) -> dict[str, Any] | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default=os.environ.get("TENFOLD_DATA"), help="folder of data sets (default: TENFOLD_DATA)")
-    parser.add_argument("--seeds", type=int, default=20, help="seeds 0 to N-1 of each experiment (default 20)")
+    """Runs what is missing, then writes reproduction.json, RESULTS.md and the table in README.md."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data", default=os.environ.get("TENFOLD_DATA"), help="folder of data sets (default: TENFOLD_DATA)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=20, help="seeds 0 to N-1 of each experiment (default 20)"
+    )
     parser.add_argument("--workers", type=int, default=2, help="runs at a time (default 2)")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "reproduce", help="folder of the runs")
-    parser.add_argument("--only", nargs="*", help="keys of the experiments to run, such as spagan_cora; all are reported")
+    parser.add_argument(
+        "--only", nargs="*", help="keys of the experiments to run, such as spagan_cora; all are reported"
+    )
     parser.add_argument("--page", type=Path, default=ROOT / "RESULTS.md", help="the page to write")
-    parser.add_argument("--report-only", action="store_true", help="run nothing; write the page from finished runs")
+    parser.add_argument(
+        "--report-only", action="store_true", help="run nothing; write the page from finished runs"
+    )
     arguments = parser.parse_args()
 
     # seed by seed, so that an interrupted call has all experiments over the same seeds
@@ -115,7 +131,11 @@ def main() -> None:
     waiting = [] if arguments.report_only else [job for job in jobs if finished(job[2]) is None]
     failures = _run_all(waiting, arguments.workers, arguments.data, len(jobs) - len(waiting), len(jobs))
     rows = [
-        {"experiment": experiment.key, "command": ["python", "run.py", *experiment.command(seed)], **_kept(results)}
+        {
+            "experiment": experiment.key,
+            "command": ["python", "run.py", *experiment.command(seed)],
+            **_kept(results),
+        }
         for experiment in EXPERIMENTS
         for seed in range(arguments.seeds)
         if (results := finished(arguments.runs / experiment.key / f"seed_{seed}")) is not None
@@ -151,7 +171,11 @@ def _kept(results: dict[str, Any]) -> dict[str, Any]:
     kept = {key: results[key] for key in keys}
     kept["hardware"] = {key: results["hardware"][key] for key in ("cpu", "gpus", "precision", "threads")}
     kept["versions"] = {key: results["versions"][key] for key in ("python", "torch", "pytorch-lightning")}
-    return kept | {"commit": results["git"]["commit"], "dirty": results["git"]["dirty"], "date": results["finished"][:10]}
+    return kept | {
+        "commit": results["git"]["commit"],
+        "dirty": results["git"]["dirty"],
+        "date": results["finished"][:10],
+    }
 
 
 if __name__ == "__main__":

@@ -10,7 +10,12 @@ from typing import Any, Protocol
 from benchmarks.report import ROOT
 from harness.files import write_text
 
-TITLES = {"cora": "Cora", "citeseer": "CiteSeer", "relay_graph": "relay graph", "mini_citation": "mini-citation"}
+TITLES = {
+    "cora": "Cora",
+    "citeseer": "CiteSeer",
+    "relay_graph": "relay graph",
+    "mini_citation": "mini-citation",
+}
 
 
 class Row(Protocol):
@@ -86,16 +91,16 @@ runs themselves, with epochs and seconds, are in `benchmarks/results/reproductio
 
 {table}
 
-GAT is the first phase of the SPAGAN runs of the same row's seeds: `python run.py model=gat` with the same seed
-gives the same number (a test holds this). ± is the standard deviation over seeds. Authors' initialisation also
-draws the biases; it runs at least 500 epochs a phase, as the authors' code does, instead of 200.
+GAT is the first phase of the SPAGAN runs over the same seeds: `python run.py model=gat` gives the same number
+(a test holds this). ± is the standard deviation over seeds. Authors' initialisation also draws the biases; it
+runs at least 500 epochs a phase, as the authors' code does, instead of 200.
 
 ## Is SPAGAN better than GAT?
 
 {_differences(experiments, rows)}
 
-Published: SPAGAN above GAT by 0.6 points on Cora and 0.5 on CiteSeer. A test set of 1,000 nodes has a sampling
-error of 1.2 points at 83 % by itself; the seeds are paired, so that part cancels in the difference.
+Published: SPAGAN above GAT by 0.6 points on Cora and 0.5 on CiteSeer. A test set of 1,000 nodes has a
+sampling error of 1.2 points at 83 % by itself; the seeds are paired, so that part cancels in the difference.
 
 ## Where and when
 
@@ -106,7 +111,11 @@ error of 1.2 points at 83 % by itself; the seeds are paired, so that part cancel
 
 
 def _accuracies(rows: Sequence[dict[str, Any]], key: str, metric: str) -> dict[int, float]:
-    return {r["seed"]: 100 * r["metrics"][metric] for r in rows if r["experiment"] == key and metric in r["metrics"]}
+    return {
+        r["seed"]: 100 * r["metrics"][metric]
+        for r in rows
+        if r["experiment"] == key and metric in r["metrics"]
+    }
 
 
 def _table(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> str:
@@ -175,22 +184,37 @@ def _differences(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> 
         d = paired_difference([ours[seed] for seed in gat], list(gat.values()))
         reading = "above zero" if d.low > 0 else "below zero" if d.high < 0 else "no difference shown"
         init = "authors'" if "authors" in experiment.key else "zero biases"
+        name = TITLES.get(experiment.data, experiment.data)
         lines.append(
-            f"| {TITLES.get(experiment.data, experiment.data)} | {init} | {d.mean:+.2f} | {d.low:+.2f} to {d.high:+.2f}"
-            f" | {d.wins} | {d.count} | {reading} |"
+            f"| {name} | {init} | {d.mean:+.2f} | {d.low:+.2f} to {d.high:+.2f} | {d.wins} | {d.count}"
+            f" | {reading} |"
         )
     return "\n".join(lines)
 
 
 def _provenance(rows: Sequence[dict[str, Any]]) -> str:
     dates = sorted({row["date"] for row in rows})
-    machines = sorted({f"{row['hardware']['cpu']}, {row['hardware']['precision']}, {row['hardware']['threads']} thread(s) a run" for row in rows})
-    libraries = sorted({", ".join(f"{name} {version}" for name, version in row["versions"].items()) for row in rows})
-    commits = sorted({(row["commit"] or "unknown")[:12] + (" with changes" if row["dirty"] else "") for row in rows})
+    machines = sorted({_machine(row["hardware"]) for row in rows})
+    libraries = sorted(
+        {", ".join(f"{name} {version}" for name, version in row["versions"].items()) for row in rows}
+    )
+    commits = sorted(
+        {(row["commit"] or "unknown")[:12] + (" with changes" if row["dirty"] else "") for row in rows}
+    )
     return "\n".join(
         f"- {name}: {'; '.join(values)}"
-        for name, values in (("dates", dates), ("hardware", machines), ("libraries", libraries), ("source", commits))
+        for name, values in (
+            ("dates", dates),
+            ("hardware", machines),
+            ("libraries", libraries),
+            ("source", commits),
+        )
     )
+
+
+def _machine(hardware: dict[str, Any]) -> str:
+    devices = ", ".join([hardware["cpu"], *hardware["gpus"]])
+    return f"{devices}, {hardware['precision']}, {hardware['threads']} thread(s) a run"
 
 
 def _fill_readme(table: str) -> None:

@@ -32,7 +32,9 @@ class BestWeights(EpochMetricsCallback):
         patience: epochs without a new best value before the phase stops, >= 1; None never stops.
     """
 
-    def __init__(self, monitor: str | None, mode: Literal["min", "max"], patience: PositiveInt | None) -> None:
+    def __init__(
+        self, monitor: str | None, mode: Literal["min", "max"], patience: PositiveInt | None
+    ) -> None:
         self.monitor = monitor
         self.mode = mode
         self.patience = patience
@@ -50,7 +52,9 @@ class BestWeights(EpochMetricsCallback):
             return
         if self.monitor.startswith("val/") and not any(name.startswith("val/") for name in metrics):
             if epoch == 0:
-                log.warning("no validation data: the last weights are tested, and patience never ends a phase")
+                log.warning(
+                    "no validation data: the last weights are tested, and patience never ends a phase"
+                )
             return
         if self.monitor not in metrics:
             raise UserError(

@@ -9,8 +9,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 class EpochMetricsCallback(Callback):
     """A callback with :meth:`on_epoch_metrics`, called once per true epoch.
 
-    Full-batch modules run several epochs in one ``training_step`` and call it themselves; for all others it is
-    called at Lightning's own end of an epoch, after its validation.
+    Full-batch modules run several epochs in one ``training_step`` and call it themselves; for all others it
+    is called at Lightning's own end of an epoch, after its validation.
     """
 
     @abstractmethod

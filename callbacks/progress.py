@@ -6,7 +6,16 @@ from collections.abc import Mapping
 
 from pytorch_lightning import LightningModule, Trainer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bar,
+)
 
 from callbacks.epoch_metrics import EpochMetricsCallback
 from harness.annotations import NonNegativeFloat
@@ -25,13 +34,13 @@ class Progress(EpochMetricsCallback):
         self.every_seconds = every_seconds
         self._bar: Bar | None = None
         self._last_print = 0.0
-        self._last_line = ""
         self._last_epoch = 0
+        self._metrics: Mapping[str, float] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
-        self._last_print, self._last_line = time.monotonic(), ""
+        self._last_print, self._last_epoch = time.monotonic(), 0
         title = _title(pl_module)
         console = Console(file=sys.stderr)
         if not console.is_terminal:
@@ -54,19 +63,22 @@ class Progress(EpochMetricsCallback):
     ) -> None:
         if not trainer.is_global_zero:
             return
-        self._last_epoch = epoch + 1
+        self._last_epoch, self._metrics = epoch + 1, metrics
         now = time.monotonic()
         if self._bar is not None:
-            if now - self._last_print >= 0.1 or epoch == 0:  # drawing each epoch would cost more than the epoch
+            if (
+                now - self._last_print >= 0.1 or epoch == 0
+            ):  # drawing each epoch would cost more than the epoch
                 self._bar.update(self._task, completed=epoch + 1, metrics=_format(metrics))
                 self._last_print = now
             return
-        self._metrics = metrics
         if now - self._last_print >= self.every_seconds:
             self._print_line(pl_module)
             self._last_print = now
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._bar is not None and self._last_epoch:
+            self._bar.update(self._task, completed=self._last_epoch, metrics=_format(self._metrics))
         self._close()
         if trainer.is_global_zero and self._last_epoch:
             why = "patience ended it" if trainer.should_stop else "all its epochs"

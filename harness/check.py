@@ -27,7 +27,13 @@ from harness.static_types import parameter_type
 from harness.targets import KINDS, public_classes, read_public, read_target
 
 # Schedules built from other schedules or from functions: plain values cannot describe them.
-_NOT_PLAIN_SCHEDULERS = ("LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler", "ReduceLROnPlateau")
+_NOT_PLAIN_SCHEDULERS = (
+    "LambdaLR",
+    "MultiplicativeLR",
+    "SequentialLR",
+    "ChainedScheduler",
+    "ReduceLROnPlateau",
+)
 
 # Module, base class and narrower value types of what an ``optimizer`` or ``scheduler`` key may name.
 _ROLES: dict[str, tuple[str, str, Fields]] = {

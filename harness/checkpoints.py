@@ -31,7 +31,8 @@ def load_checkpoint(module: "ExperimentModule", path: Path) -> None:
         reason = str(error).strip().splitlines()
         missing = f"it has no {error}" if isinstance(error, KeyError) else ""
         raise UserError(
-            f"ckpt={path} does not fit the configured model: {missing or (reason[-1].strip() if reason else error)}."
+            f"ckpt={path} does not fit the configured model:"
+            f" {missing or (reason[-1].strip() if reason else error)}."
             " Give the model, data and settings that it was trained with (config.yaml of its run folder)."
         ) from error
     module.phase_index = len(module.phases) - 1
@@ -47,7 +48,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     if not path.is_file():
         raise UserError(
-            f"ckpt={path}: there is no such file. Give the path of a best.ckpt, as in runs/*/*/checkpoints/best.ckpt."
+            f"ckpt={path}: there is no such file."
+            " Give the path of a best.ckpt, as in runs/*/*/checkpoints/best.ckpt."
         )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -55,8 +57,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         blocked = re.search(r"GLOBAL ([\w.]+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and blocked:
             raise UserError(
-                f"ckpt={path} was not loaded: it holds more than plain data ({blocked[1]}), which could run code."
-                " There is no unsafe fallback; save its state_dict alone where you trust it."
+                f"ckpt={path} was not loaded: it holds more than plain data ({blocked[1]}), which could"
+                " run code. There is no unsafe fallback; save its state_dict alone where you trust it."
             ) from error
         reason = (str(error).splitlines() or [""])[0].rstrip(".")
         raise UserError(

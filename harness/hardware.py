@@ -32,14 +32,26 @@ def check_available(hardware: dict[str, Any]) -> None:
             " Use hardware=cpu or hardware=auto, or install a CUDA driver and a CUDA build of torch."
         )
     if accelerator == "mps" and not torch.backends.mps.is_available():
-        raise UserError("hardware.accelerator=mps, but this is no Apple GPU. Use hardware=cpu or hardware=auto.")
+        raise UserError(
+            "hardware.accelerator=mps, but this is no Apple GPU. Use hardware=cpu or hardware=auto."
+        )
     if accelerator == "gpu":
-        wanted = gpus if devices == "auto" else max(devices, default=0) + 1 if isinstance(devices, list) else devices
+        wanted = (
+            gpus
+            if devices == "auto"
+            else max(devices, default=0) + 1
+            if isinstance(devices, list)
+            else devices
+        )
         if wanted > gpus:
-            raise UserError(f"hardware.devices={devices}, but this machine has {gpus} GPU(s). Use hardware.devices=auto.")
+            raise UserError(
+                f"hardware.devices={devices}, but this machine has {gpus} GPU(s). Use hardware.devices=auto."
+            )
     on_gpu = accelerator in ("gpu", "auto") and gpus > 0
     if precision == "16-mixed" and not on_gpu:
-        raise UserError("hardware.precision=16-mixed needs a GPU. Use hardware.precision=bf16-mixed on the CPU.")
+        raise UserError(
+            "hardware.precision=16-mixed needs a GPU. Use hardware.precision=bf16-mixed on the CPU."
+        )
 
 
 def is_first_process() -> bool:

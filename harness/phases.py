@@ -101,6 +101,8 @@ def save_checkpoint(trainer: "Trainer", path: Path, *, weights_only: bool) -> No
     """
     # every rank must call it (a collective under DDP); only rank 0 writes
     if trainer.is_global_zero:
-        write_atomically(path, lambda temporary: trainer.save_checkpoint(temporary, weights_only=weights_only))
+        write_atomically(
+            path, lambda temporary: trainer.save_checkpoint(temporary, weights_only=weights_only)
+        )
     else:
         trainer.save_checkpoint(path, weights_only=weights_only)

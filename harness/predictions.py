@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from lightning_modules.experiment import ExperimentModule
 
 
-def write_predictions(path: Path, module: "ExperimentModule", datamodule: "LightningDataModule", outputs: list[Any]) -> None:
+def write_predictions(
+    path: Path, module: "ExperimentModule", datamodule: "LightningDataModule", outputs: list[Any]
+) -> None:
     """Writes what ``module.prediction_rows`` makes of ``outputs`` as CSV.
 
     Args:

@@ -30,7 +30,9 @@ def summary_lines(results: dict[str, Any], folder: Path) -> list[str]:
             line += f"   published {format_published(published)} ({published['source']})"
         lines.append(line)
     if not published:
-        lines.append(f"{'published':<{width}}  no published value for {results['model']} on {results['data']}")
+        lines.append(
+            f"{'published':<{width}}  no published value for {results['model']} on {results['data']}"
+        )
     spans = [f"{name} {seconds:.1f}" for name, seconds in results["seconds"].items()]
     lines.append(f"{'seconds':<{width}}  {' · '.join(spans)}")
     pictures = sorted((folder / "figures").glob("*.png"))

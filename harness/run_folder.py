@@ -11,7 +11,10 @@ from typing import Any
 from harness.errors import UserError
 from harness.files import write_text
 
-_SECRET = re.compile(r"(^|[._-])(api_?key|access_?key|private_?key|token|password|passwd|secret|credential)s?($|[._-])", re.IGNORECASE)
+_SECRET = re.compile(
+    r"(^|[._-])(api_?key|access_?key|private_?key|token|password|passwd|secret|credential)s?($|[._-])",
+    re.IGNORECASE,
+)
 _SHARED = "TENFOLD_RUN_FOLDER"
 _ATTEMPTS = 100  # names tried before a folder that cannot be made is reported
 _made: dict[Path, list[Path]] = {}  # run folders of this process, and the folders above made for each
@@ -28,7 +31,9 @@ def check_writable(runs: Path) -> None:
         while not existing.exists():
             existing = existing.parent
     except OSError as error:  # a name that is too long, a loop of links
-        raise UserError(f"paths.runs={runs}: {error.strerror}. Give another place, such as paths.runs=/tmp/runs.") from error
+        raise UserError(
+            f"paths.runs={runs}: {error.strerror}. Give another place, such as paths.runs=/tmp/runs."
+        ) from error
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         kind = "not writable" if existing.is_dir() else "no folder"
         raise UserError(
@@ -50,7 +55,9 @@ def create_run_folder(runs: Path, name: str) -> Path:
         try:
             return _with_subfolders(Path(shared))
         except OSError as error:
-            raise UserError(f"{_SHARED}={shared}: {error.strerror}. Name a folder that can be written.") from error
+            raise UserError(
+                f"{_SHARED}={shared}: {error.strerror}. Name a folder that can be written."
+            ) from error
     if int(os.environ.get("RANK", "0")) > 0:
         raise UserError(
             f"This process is rank {os.environ['RANK']} and does not know the run folder of rank 0."
@@ -69,7 +76,9 @@ def create_run_folder(runs: Path, name: str) -> Path:
         os.environ[_SHARED] = str(folder.absolute())
         _made[folder] = above
         return _with_subfolders(folder)
-    raise UserError(f"paths.runs={runs}: cannot make {folder}: {fault.strerror}. Give another place.") from fault
+    raise UserError(
+        f"paths.runs={runs}: cannot make {folder}: {fault.strerror}. Give another place."
+    ) from fault
 
 
 def _with_subfolders(folder: Path) -> Path:
@@ -107,7 +116,7 @@ def masked(config: Any) -> Any:
 
 
 def masked_command(command: list[str]) -> list[str]:
-    """``command`` with the value of every ``key=value`` whose key sounds like a secret replaced by ``***``."""
+    """``command`` with the value of each ``key=value`` whose key sounds like a secret replaced by ``***``."""
     words = []
     for word in command:
         key, equals, _ = word.partition("=")

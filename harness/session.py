@@ -1,5 +1,6 @@
 """One run from a checked configuration: fit, test or predict, and what is left behind."""
 
+import errno
 import logging
 import os
 import sys
@@ -74,6 +75,15 @@ def run_session(config: dict[str, Any], choices: dict[str, str], command: list[s
                 write_results(folder, results)
                 print_summary(results, folder)
     except UserError:
+        keep = any((folder / "checkpoints").iterdir())  # a finished phase is never thrown away
+        raise
+    except OSError as error:
+        keep = True
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"no space is left for {folder}: what was written before stays there."
+                " Free some, or give another place with paths.runs=<folder>."
+            ) from error
         raise
     except BaseException:
         keep = True
@@ -121,7 +131,9 @@ def _execute(
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()} | metrics
             for logger in loggers:
                 logger.log_metrics(metrics, step=sum(record["epochs"].values()))
-        record["seconds"]["predict" if config["mode"] == "predict" else "test"] = time.perf_counter() - started
+        record["seconds"]["predict" if config["mode"] == "predict" else "test"] = (
+            time.perf_counter() - started
+        )
     finally:
         failed = sys.exc_info()[0] is not None
         for logger in loggers:

@@ -65,5 +65,5 @@ class ExperimentModule(LightningModule):
         return iter(())
 
     def prediction_rows(self, outputs: list[Any], datamodule: LightningDataModule) -> list[dict[str, Any]]:
-        """Rows of ``predictions.csv`` from what ``trainer.predict`` returned; empty where a table makes no sense."""
+        """Rows of ``predictions.csv`` from what ``trainer.predict`` returned; empty if a table is no use."""
         return []

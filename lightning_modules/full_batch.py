@@ -1,10 +1,9 @@
 """Training on one batch that is the whole data set, without paying a framework's price for it.
 
-Where an epoch is one step, Lightning's own bookkeeping can cost more than the step: 1.7 ms an epoch at the
-least, against 2 ms for a one-layer model on Cora (measure it: ``python -m benchmarks.harness_overhead``).
-So one ``training_step`` runs several epochs. Nothing else changes: every epoch is one optimiser step and
-one validation, patience and the number of epochs keep their published meaning, and ``current_epoch`` and
-``global_step`` count true epochs and steps.
+Where an epoch is one step, Lightning's own bookkeeping can cost several times the step
+(``python -m benchmarks.harness_overhead`` measures it). So one ``training_step`` runs several epochs. Nothing
+else changes: every epoch is one optimiser step and one validation, patience and the number of epochs keep their
+published meaning, and ``current_epoch`` and ``global_step`` count true epochs and steps.
 """
 
 from abc import abstractmethod
@@ -129,5 +128,6 @@ class FullBatchModule(ExperimentModule):
             for epoch, row in enumerate(rows, start):
                 if (epoch + 1) % every == 0:
                     logger.log_metrics({"epoch": epoch, "phase": self.phase_index, **row}, step=epoch)
-        # What self.log would do for Lightning's own callbacks (a third-party checkpoint), at 7 ms a call less.
+        # What self.log would do for Lightning's own callbacks (a third-party checkpoint), which costs more
+        # than a small model's epoch.
         self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in rows[-1].items()})

@@ -21,10 +21,14 @@ def build_optimizer(groups: Iterable[dict[str, Any]], spec: ClassSpec) -> torch.
         UserError: if the name is no optimiser of ``torch.optim`` or its class refuses the keys.
     """
     active = [{**group, "params": [p for p in group["params"] if p.requires_grad]} for group in groups]
-    return _build(torch.optim, torch.optim.Optimizer, "optimizer", spec, [group for group in active if group["params"]])
+    return _build(
+        torch.optim, torch.optim.Optimizer, "optimizer", spec, [group for group in active if group["params"]]
+    )
 
 
-def build_scheduler(optimizer: torch.optim.Optimizer, spec: ClassSpec) -> torch.optim.lr_scheduler.LRScheduler:
+def build_scheduler(
+    optimizer: torch.optim.Optimizer, spec: ClassSpec
+) -> torch.optim.lr_scheduler.LRScheduler:
     """The learning-rate schedule that ``{name: StepLR, step_size: 100}`` describes.
 
     Args:
@@ -39,7 +43,9 @@ def build_scheduler(optimizer: torch.optim.Optimizer, spec: ClassSpec) -> torch.
 
 
 def _build(module: Any, base: type, key: str, spec: ClassSpec, first: Any) -> Any:
-    names = [n for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, base) and c is not base]
+    names = [
+        n for n, c in vars(module).items() if isinstance(c, type) and issubclass(c, base) and c is not base
+    ]
     name = spec.get("name")
     if name not in names:
         raise UserError(

@@ -49,7 +49,11 @@ class NodeClassifier(FullBatchModule):
     def prepare(self, graph: Data) -> tuple[GraphInputs, dict[str, Tensor]]:
         """Index structures of ``graph`` and the node ids of its splits, made once per graph and device."""
         y: Tensor = graph.y
-        if self._prepared is None or self._graph is not graph or self._prepared[0].edge_rows.device != y.device:
+        if (
+            self._prepared is None
+            or self._graph is not graph
+            or self._prepared[0].edge_rows.device != y.device
+        ):
             splits = {name: graph[f"{name}_mask"].nonzero().squeeze(1) for name in ("train", "val", "test")}
             self._graph, self._prepared = graph, (prepare(graph), splits)
         return self._prepared
@@ -138,7 +142,10 @@ class MLPClassifier(NodeClassifier):
 
 
 class GCNClassifier(NodeClassifier):
-    """Graph convolutions (Kipf and Welling, ICLR 2017). Arguments: see :class:`NodeClassifier` and :class:`GCN`."""
+    """Graph convolutions (Kipf and Welling, arXiv 1609.02907).
+
+    Arguments: see :class:`NodeClassifier` and :class:`GCN`.
+    """
 
     def __init__(
         self,
@@ -195,7 +202,7 @@ class GATClassifier(NodeClassifier):
 
 
 def decay_first_layer_only(network: MLP | GCN) -> list[dict[str, Any]]:
-    """Parameter groups of GCN's protocol: weight decay on the first layer alone (arXiv 1609.02907, section 5.2)."""
+    """Parameter groups of GCN's protocol, weight decay on the first layer alone (arXiv 1609.02907, 5.2)."""
     hidden, output = list(network.hidden.parameters()), list(network.output.parameters())
     return [{"params": hidden}, {"params": output, "weight_decay": 0.0}]
 

@@ -152,7 +152,7 @@ class SPAGAN(NodeClassifier):
         return reported
 
     def _find_paths(self, graph: Data) -> None:
-        """Finds the paths of the next phase with the weights of this one (section "path generation")."""
+        """Finds the paths of the next phase with the weights of this one."""
         inputs = self.prepare(graph)[0]
         if self.edge_cost == "unit":
             costs = unit_costs(graph.edge_index)
@@ -177,7 +177,7 @@ class SPAGAN(NodeClassifier):
             self.unchanged.append(before.unchanged_fraction(self.paths))
 
     def forward(self, graph: Data) -> Tensor:
-        """Log-probabilities ``[N, num_classes]``: of the GAT in phase ``attention``, else of the path network."""
+        """Log-probabilities ``[N, num_classes]``: the GAT's in its phase, then the path network's."""
         inputs = self.prepare(graph)[0]
         output: Tensor
         if self.phase == ATTENTION:
@@ -195,10 +195,18 @@ class SPAGAN(NodeClassifier):
 
     def _diagnose(self, graph: Data) -> tuple[Diagnostics, PathAttentionWeights]:
         weights = self.network.path_attention(self.prepare(graph)[0], self._index(graph))
-        assert self.paths is not None and self.costs is not None
+        assert self.paths is not None
+        assert self.costs is not None
         paths = self.paths.to(graph.y.device)
         diagnostics = diagnose(
-            paths.nodes, paths.found, self.costs, weights.alpha, weights.beta, graph.y, graph.edge_index, self.num_classes
+            paths.nodes,
+            paths.found,
+            self.costs,
+            weights.alpha,
+            weights.beta,
+            graph.y,
+            graph.edge_index,
+            self.num_classes,
         )
         return diagnostics, weights
 
@@ -214,12 +222,17 @@ class SPAGAN(NodeClassifier):
         assert self.paths is not None
         if self.test_accuracies:
             labels = {"gat": "GAT (first phase)"}
-            scores = [pictures.Score(labels.get(name, name), acc) for name, acc in self.test_accuracies.items()]
+            scores = [
+                pictures.Score(labels.get(name, name), acc) for name, acc in self.test_accuracies.items()
+            ]
             reported = (published["value"], published["spread"]) if published else ()
             scores.append(pictures.Score("SPAGAN", float(self.test_metrics(graph)["test/acc"]), *reported))
             yield "method_comparison", pictures.draw_method_comparison(scores, int(graph.test_mask.sum()))
         yield "edge_costs", pictures.draw_cost_histogram(found.costs)
-        yield "path_counts", pictures.draw_path_counts(found.lengths, found.found, found.kept, found.self_paths)
+        yield (
+            "path_counts",
+            pictures.draw_path_counts(found.lengths, found.found, found.kept, found.self_paths),
+        )
         sizes = torch.bincount(graph.y, minlength=self.num_classes).cpu().numpy()
         yield "length_attention", pictures.draw_length_attention(found.lengths, found.mean_beta, names, sizes)
         yield "path_attention", pictures.draw_attention_spread(found.self_share, found.entropy)
@@ -237,8 +250,13 @@ class SPAGAN(NodeClassifier):
         path_weight = path_weights(nodes, weights.alpha, weights.beta)
         centre = neighbourhood.choose_node(nodes, path_weight, graph.edge_index, graph.test_mask)
         cut = neighbourhood.extract_neighbourhood(centre, nodes, path_weight, graph.edge_index, graph.y)
-        yield "neighbourhood", neighbourhood_picture.draw_neighbourhood(
-            cut, names, "A test node of moderate degree that puts much weight on paths of three nodes and more"
+        yield (
+            "neighbourhood",
+            neighbourhood_picture.draw_neighbourhood(
+                cut,
+                names,
+                "A test node of moderate degree that puts much weight on paths of three nodes and more",
+            ),
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -106,7 +106,13 @@ def test_a_truncated_checkpoint_is_damaged(gat: Run, tmp_path: Path, share: floa
 def test_no_random_bytes_lead_to_a_traceback(tmp_path: Path) -> None:
     rng = random.Random(0)
     path = tmp_path / "noise.ckpt"
-    for start in (b"", b"PK\x03\x04", b"\x80\x02", b"\x80\x02}q\x00", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."):
+    for start in (
+        b"",
+        b"PK\x03\x04",
+        b"\x80\x02",
+        b"\x80\x02}q\x00",
+        b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.",
+    ):
         for _ in range(40):
             path.write_bytes(start + rng.randbytes(rng.randrange(200)))
             with pytest.raises(UserError, match=r"noise\.ckpt"):
@@ -165,7 +171,9 @@ def test_foreign_weights_do_not_fit(tmp_path: Path, content: Any, says: str) -> 
     assert "config.yaml of its run folder" in str(caught.value)
 
 
-@pytest.mark.parametrize("state", [None, [], "paths", {}, {"paths": 3}, {"paths": {"nodes": 1}, "costs": None}])
+@pytest.mark.parametrize(
+    "state", [None, [], "paths", {}, {"paths": 3}, {"paths": {"nodes": 1}, "costs": None}]
+)
 def test_foreign_method_state_does_not_fit(spagan: Run, tmp_path: Path, state: Any) -> None:
     content = read_checkpoint(spagan.folder / "checkpoints" / "best.ckpt")
     path = tmp_path / "foreign.ckpt"

@@ -107,7 +107,11 @@ def test_one_process_of_all_writes_and_prints(
 @pytest.mark.parametrize("precision", ["64-true", "bf16-mixed", "bf16-true"])
 def test_every_precision_of_the_cpu_trains(tmp_path: Path, model: str, precision: str) -> None:
     run = fit(
-        tmp_path, f"model={model}", "data=mini_citation", "trainer.max_epochs=3", f"hardware.precision={precision}"
+        tmp_path,
+        f"model={model}",
+        "data=mini_citation",
+        "trainer.max_epochs=3",
+        f"hardware.precision={precision}",
     )
     assert all(torch.isfinite(weight).all() for weight in run.weights.values())
     assert 0 <= run.test()["test/acc"] <= 1

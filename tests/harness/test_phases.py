@@ -138,7 +138,12 @@ def test_without_a_monitor_the_last_weights_are_kept(tmp_path: Path) -> None:
 def test_a_phase_without_the_callback_keeps_its_last_weights(tmp_path: Path) -> None:
     watch = Recorder()
     run = fit(
-        tmp_path, "model=mlp", "data=mini_citation", "trainer.max_epochs=2", "~callbacks.best_weights", extra=[watch]
+        tmp_path,
+        "model=mlp",
+        "data=mini_citation",
+        "trainer.max_epochs=2",
+        "~callbacks.best_weights",
+        extra=[watch],
     )
     assert_same_weights(run.weights, watch.phases[0][1][1])
 
@@ -186,7 +191,9 @@ def test_the_same_seed_gives_the_same_numbers_bit_for_bit(run: Run, tmp_path: Pa
 
 def test_another_seed_gives_other_numbers(run: Run, tmp_path: Path) -> None:
     other = fit(tmp_path, *SPAGAN, "seed=1")
-    assert not torch.equal(other.weights["network.gat.hidden.weight"], run.weights["network.gat.hidden.weight"])
+    assert not torch.equal(
+        other.weights["network.gat.hidden.weight"], run.weights["network.gat.hidden.weight"]
+    )
     assert [row["train/loss"] for row in rows(tmp_path)] != [row["train/loss"] for row in rows(run.folder)]
 
 
@@ -250,9 +257,7 @@ def test_rows_are_logged_every_nth_step(tmp_path: Path) -> None:
     assert [int(row["step"]) for row in rows(tmp_path)] == [3, 7]
 
 
-def test_nothing_is_written_outside_the_run_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_written_outside_the_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     fit(tmp_path / "run", "model=mlp", "data=mini_citation", "trainer.max_epochs=1")
     assert list(tmp_path.iterdir()) == [tmp_path / "run"]

@@ -46,9 +46,7 @@ def test_the_folder_lies_below_its_name_and_holds_places_for_checkpoints_and_fig
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "figures"]
 
 
-def test_runs_of_one_second_get_folders_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_of_one_second_get_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_folder, "datetime", OneSecond)
     folders = set()
     for _ in range(50):
@@ -219,7 +217,8 @@ def test_a_file_system_that_makes_no_folders_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["api_key", "wandb_api_key", "WANDB_API_KEY", "hf.token", "password", "client-secret", "aws_access_key"]
+    "key",
+    ["api_key", "wandb_api_key", "WANDB_API_KEY", "hf.token", "password", "client-secret", "aws_access_key"],
 )
 def test_secrets_are_masked_wherever_they_stand(key: str) -> None:
     config = {"seed": 0, "logger": {"wandb": {key: "hush"}}, "more": [{key: 1234}]}
@@ -242,7 +241,9 @@ def test_secrets_on_the_command_line_are_masked() -> None:
 
 
 def test_the_written_configuration_reads_back_with_secrets_masked(tmp_path: Path) -> None:
-    write_config(tmp_path, {"seed": 0, "model": {"lr": 5e-4, "sizes": [1, 2]}, "api_key": "hush", "ckpt": None})
+    write_config(
+        tmp_path, {"seed": 0, "model": {"lr": 5e-4, "sizes": [1, 2]}, "api_key": "hush", "ckpt": None}
+    )
     assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == {
         "seed": 0,
         "model": {"lr": 5e-4, "sizes": [1, 2]},
