@@ -27,8 +27,9 @@ from harness.errors import UserError
 SPARSE_BELOW = 0.2
 """Share of non-zeros under which features are stored as CSR.
 
-There, one training step of dropout and a product with 64 columns costs the same either way (one CPU thread);
-at 0.1 (PubMed) CSR takes half the time, at 0.35 (Photo) 2.6 times as long.
+A cautious bound: there the first layer's dropout and product with 64 columns, with gradients, take a third of
+the dense form's time on one CPU thread, at 0.1 (PubMed's share) a sixth and at 0.35 (Photo's) two thirds
+(``python -m benchmarks.operations``). GPUs are not measured.
 """
 
 
@@ -125,7 +126,8 @@ def undirected_edge_index(row: ArrayLike, col: ArrayLike, num_nodes: int) -> Ten
     proper = row != col
     row, col = row[proper], col[proper]
     both = (np.concatenate([row, col]), np.concatenate([col, row]))  # [2M] each
-    # As CSR, which is ordered by counting rows: several times faster than sorting all edges at once.
+    # As CSR, which is ordered by counting rows: two thirds of the time that sorting all edges at once takes
+    # (to_undirected; python -m benchmarks.operations).
     links = scipy.sparse.coo_matrix((np.ones(len(both[0]), dtype=bool), both), (num_nodes, num_nodes)).tocsr()
     links.sum_duplicates()  # also sorts each row; [2M] -> [E]
     centres = np.repeat(np.arange(num_nodes), np.diff(links.indptr))
@@ -152,7 +154,7 @@ def row_normalised(features: scipy.sparse.csr_matrix | NDArray[Any]) -> Tensor:
     matrix.data = (matrix.data * np.repeat(scale, np.diff(matrix.indptr))).astype(np.float32)
     if matrix.nnz >= SPARSE_BELOW * matrix.shape[0] * matrix.shape[1]:
         return torch.from_numpy(matrix.toarray())
-    matrix.sum_duplicates()  # sorts each row too, which takes longer than all the rest: for CSR only
+    matrix.sum_duplicates()  # sorts each row too, which only CSR needs
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta", UserWarning)
         return torch.sparse_csr_tensor(

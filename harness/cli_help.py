@@ -1,4 +1,4 @@
-"""What ``run.py --help`` prints, from the files in conf/ alone: no Hydra, no torch, a few milliseconds."""
+"""What ``run.py --help`` prints, from the files in conf/ alone: no Hydra, no torch."""
 
 import shutil
 import textwrap

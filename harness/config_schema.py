@@ -44,7 +44,8 @@ HARDWARE: Fields = {
     "accelerator": Literal["auto", "cpu", "gpu", "mps"],
     "devices": PositiveInt | Literal["auto"] | list[NonNegativeInt],
     "num_nodes": PositiveInt,
-    "strategy": Literal["auto", "ddp", "ddp_fork", "ddp_spawn", "ddp_find_unused_parameters_true"],
+    # Not ddp_fork and ddp_spawn: best weights and logged rows would stay in the processes that they start.
+    "strategy": Literal["auto", "ddp", "ddp_find_unused_parameters_true"],
     "precision": Literal["32-true", "64-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"],
     "threads": PositiveInt,
 }

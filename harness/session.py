@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.checkpoints import read_checkpoint
+from harness.checkpoints import load_checkpoint
 from harness.errors import UserError
 from harness.hardware import apply_threads, check_available, is_first_process
 from harness.run_folder import (
@@ -48,16 +48,16 @@ def run_session(config: dict[str, Any], choices: dict[str, str], command: list[s
     check_writable(runs)
     _quieten_libraries(Path(config["paths"]["cache"]).expanduser())
     check_available(config["hardware"])
-    if config["mode"] != "fit":
-        read_checkpoint(Path(config["ckpt"]))
     apply_threads(config["hardware"]["threads"])
 
     from harness.build import build_callbacks, build_datamodule, build_module
 
     seconds: dict[str, float] = {}
     started = time.perf_counter()
-    datamodule = build_datamodule(config)
     module = build_module(config)
+    if config["mode"] != "fit":
+        load_checkpoint(module, Path(config["ckpt"]).expanduser())
+    datamodule = build_datamodule(config)
     callbacks = build_callbacks(config["callbacks"])
     seconds["setup"] = time.perf_counter() - started
 
@@ -105,7 +105,6 @@ def _execute(
 ) -> dict[str, Any]:
     """Does what ``mode`` asks for and returns the content of ``results.json``."""
     from harness.build import build_loggers, build_trainer
-    from harness.checkpoints import load_checkpoint
     from harness.phases import fit_phases
     from harness.predictions import write_predictions
     from harness.system import git_state, hardware_summary, peak_memory_mb, versions
@@ -117,8 +116,6 @@ def _execute(
     try:
         if config["mode"] == "fit":
             record = fit_phases(config, module, datamodule, callbacks, loggers, folder)
-        else:
-            load_checkpoint(module, Path(config["ckpt"]))
         started = time.perf_counter()
         trainer = build_trainer(config, module, callbacks, loggers, folder)
         metrics = dict(record["metrics"])
@@ -191,10 +188,6 @@ def _quieten_libraries(cache: Path) -> None:
         ".*anonymous.*",
     ):
         warnings.filterwarnings("ignore", message=pattern)
-    import pytorch_lightning  # noqa: F401  # it sets the levels of its loggers when it is imported
-
-    for name in ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     os.environ.setdefault("WANDB_SILENT", "true")
     # else matplotlib and W&B write into the home directory, which a cluster may keep read-only
     for variable, name in (
@@ -204,6 +197,11 @@ def _quieten_libraries(cache: Path) -> None:
         ("WANDB_DATA_DIR", "wandb"),
     ):
         os.environ.setdefault(variable, str((cache / name).absolute()))
+    # after the variables, as it imports matplotlib; before the levels, as it sets them when it is imported
+    import pytorch_lightning  # noqa: F401
+
+    for name in ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 @contextmanager

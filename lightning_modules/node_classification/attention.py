@@ -58,7 +58,11 @@ def _backward_torch(
 
 
 def _per_head_dot(a: Tensor, b: Tensor) -> Tensor:
-    """``[R, H, D], [R, H, D] -> [R, H]``; summing by a matrix-vector product halves the time for small D."""
+    """Inner products of heads, ``[R, H, D], [R, H, D] -> [R, H]``.
+
+    Summed by a matrix-vector product, which on CPU saves a third of the time for small D
+    (``python -m benchmarks.operations``).
+    """
     products = a * b
     width = products.size(2)
     return torch.mv(products.view(-1, width), products.new_ones(width)).view(products.shape[:2])
@@ -72,7 +76,7 @@ def _forward_kernels(
     index: SegmentIndex,
     negative_slope: float,
 ) -> tuple[Tensor, Tensor]:
-    # numba takes most of a second to import: only a run that trains on CPU pays for it.
+    # numba is slow to import: only a run that trains on CPU pays for it.
     from lightning_modules.node_classification import attention_kernels as kernels
 
     ptr, col = index.ptr.numpy(), (index.count if index.col is None else index.col).numpy()
@@ -198,6 +202,6 @@ def head_scores(x: Tensor, vectors: Tensor) -> tuple[Tensor, ...]:
     """
     heads, width, count = vectors.shape
     eye = torch.eye(heads, dtype=vectors.dtype, device=vectors.device)
-    # Block-diagonal [H, D, K, H] -> [H*D, K*H]; its zeros cost less than H small products.
+    # Block-diagonal [H, D, K, H] -> [H*D, K*H]: one product in place of H small ones.
     blocks = (vectors.unsqueeze(3) * eye[:, None, None, :]).reshape(heads * width, count * heads)
     return narrow_matmul(x.flatten(1), blocks).unflatten(1, (count, heads)).unbind(1)

@@ -1,7 +1,8 @@
 """Attention over sorted rows as compiled loops for the CPU; importing this module imports numba.
 
 Each row is read once and no tensor of R x H x D numbers exists, which is where the torch version spends its
-time: on Cora it halves a training step (``python -m benchmarks.training_step``).
+time: without the loops a training step on Cora takes 1.6 times as long
+(``python -m benchmarks.training_step``).
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ def shifted_scores(
 ) -> None:
     """Leaky ReLU of the scores minus their centre's maximum, into ``out`` ``[R, H]``.
 
-    The exponential is left to torch, whose vectorised one is several times faster than a loop's.
+    The exponential is left to torch, which has a vectorised one.
     """
     heads = centre_scores.shape[1]
     largest = np.empty(heads, out.dtype)

@@ -1,7 +1,7 @@
 """Dense operations at which torch's CPU kernels are slow for the sizes of a small graph.
 
-On Cora these, not the attention, were half of a GAT's step. The figures in the comments are for one thread;
-``python -m benchmarks.training_step`` measures the step built from them.
+The figures in the comments are for one thread and Cora's sizes, gradients included where there are any:
+``python -m benchmarks.operations`` measures them.
 """
 
 from typing import Any
@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-# MKL's product with 7 or 8 columns takes three to six times as long as with 16.
+# MKL's product is slow with few columns: with 7, padding to 16 saves more than a third of the time.
 MIN_COLUMNS = 16
 
 
 def dropout_mask(shape: tuple[int, ...] | torch.Size, p: float, like: Tensor) -> Tensor:
     """Independent entries, 0 with probability ``p``, else ``1 / (1 - p)``; dtype and device of ``like``.
 
-    Uniform draws and a comparison: on CPU a quarter of ``bernoulli_``'s time. Always drawn in float32, as
+    Uniform draws and a comparison: on CPU a third of ``bernoulli_``'s time. Always drawn in float32, as
     bfloat16 draws would round ``p``.
     """
     keep = torch.rand(shape, device=like.device, dtype=torch.float32).ge_(p)
@@ -50,8 +50,8 @@ class _ELU(Function):
 def elu(x: Tensor) -> Tensor:
     """``x`` where positive, else ``exp(x) - 1``.
 
-    torch's own goes through ``expm1``, exact near zero but three times slower on CPU; here the absolute
-    error is a rounding of 1 (6e-8 in float32), far below what a layer's sum leaves.
+    torch's own goes through ``expm1``, exact near zero but taking three times as long on CPU; here the
+    absolute error is a rounding of 1 (6e-8 in float32), far below what a layer's sum leaves.
     """
     out: Tensor = _ELU.apply(x) if x.device.type == "cpu" else F.elu(x)
     return out
@@ -71,7 +71,7 @@ def narrow_matmul(x: Tensor, weight: Tensor) -> Tensor:
 def class_log_probabilities(logits: Tensor) -> Tensor:
     """Log-softmax over classes, ``[N, K]``, in at least float32.
 
-    Taken down the columns of the transpose: along short rows torch's CPU kernel is five times slower.
+    Taken down the columns of the transpose: along short rows torch's CPU kernel takes four times as long.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return logits.t().log_softmax(0).t()

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from harness.annotations import ClassSpec, NonNegativeFloat, PathLength, PositiveInt, Probability
+from harness.errors import UserError
 from lightning_modules.node_classification.module import NodeClassifier, graph_of
 from lightning_modules.spagan.diagnostics import Diagnostics, diagnose, path_weights
 from lightning_modules.spagan.edge_costs import edge_costs, unit_costs
@@ -190,6 +191,14 @@ class SPAGAN(NodeClassifier):
         if self.paths is None:
             raise RuntimeError("SPAGAN has no paths yet: run its attention phase or load a checkpoint first")
         if self._path_index is None or self._path_index.ends[2][0].device != graph.y.device:
+            assert self.costs is not None
+            found_on = (self.paths.num_nodes, self.costs.numel())
+            if found_on != (graph.num_nodes, graph.edge_index.size(1)):
+                raise UserError(
+                    f"the checkpoint's paths were found on a graph of {found_on[0]} nodes and {found_on[1]}"
+                    f" directed edges, but data has {graph.num_nodes} and {graph.edge_index.size(1)}."
+                    " Give the data settings that it was trained with (config.yaml of its run folder)."
+                )
             self._path_index = PathIndex.build(self.paths.to(graph.y.device), graph.num_nodes)
         return self._path_index
 

@@ -26,5 +26,5 @@ def max_backward(
         for k in range(ends.shape[0]):
             j = ends[k, q]
             for d in range(width):
-                # A selected value, no conditional store: the branch cannot be predicted, 10x slower.
+                # A selected value, no conditional store: its branch could not be predicted.
                 d_features[j, d] += share[d] if features[j, d] == out[q, d] else grad.dtype.type(0)

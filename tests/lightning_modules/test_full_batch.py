@@ -3,9 +3,10 @@
 import csv
 import multiprocessing
 import os
-import signal
-import tempfile
+import socket
 from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.small_runs import Run, assert_same_weights, configuration, fit
 CALLS = (1, 3, 10, 64)
 MLP = ("model=mlp", "data=mini_citation")
 # Overfits within a few epochs, so that patience ends it early.
-EARLY = (*MLP, "model.optimizer.lr=0.5", "callbacks.best_weights.patience=6")
+EARLY = (*MLP, "model.optimizer.lr=0.5", "callbacks.best_weights.patience=7")
 
 
 class Counters(EpochMetricsCallback):
@@ -105,14 +106,14 @@ def test_results_do_not_depend_on_epochs_per_call(
 
 def test_patience_ends_it_at_its_exact_epoch_in_the_middle_of_a_call(one_by_one: Run) -> None:
     epochs, best = one_by_one.record["epochs"]["fit"], one_by_one.record["best_epochs"]["fit"]
-    assert epochs == best + 7
+    assert epochs == best + 8
     assert epochs < 100
     losses = [float(row["val/loss"]) for row in rows(one_by_one.folder)]
     assert losses.index(min(losses)) == best
-    assert epochs % 10 != 0, "the seed must be one at which the test above ends in the middle of a call"
+    assert all(epochs % calls for calls in CALLS if calls > 1), "this seed ends at the end of a call"
 
 
-@pytest.mark.parametrize("epochs_per_call", [1, 3, 64])
+@pytest.mark.parametrize("epochs_per_call", [1, 3])
 @pytest.mark.parametrize("method", ["gat", "spagan"])
 def test_results_of_methods_with_dropout_and_phases_do_not_depend_on_it_either(
     tmp_path: Path, method: str, epochs_per_call: int
@@ -124,8 +125,8 @@ def test_results_of_methods_with_dropout_and_phases_do_not_depend_on_it_either(
     assert_same_weights(run.weights, ten.weights)
 
 
-@pytest.mark.parametrize("epochs_per_call", CALLS)
-@pytest.mark.parametrize("max_epochs", [1, 9, 10, 11])
+@pytest.mark.parametrize("epochs_per_call", [1, 10])
+@pytest.mark.parametrize("max_epochs", [1, 10, 11])
 def test_no_epoch_more_than_asked_for(tmp_path: Path, max_epochs: int, epochs_per_call: int) -> None:
     watch = Counters()
     run = fit(
@@ -147,7 +148,7 @@ def test_counters_tell_true_epochs_and_steps_at_every_call(tmp_path: Path) -> No
     assert watch.counted == [(0, 0), (3, 3), (6, 6)]
 
 
-@pytest.mark.parametrize("epochs_per_call", CALLS)
+@pytest.mark.parametrize("epochs_per_call", [1, 10])
 def test_a_limit_of_steps_holds_in_the_middle_of_a_call(tmp_path: Path, epochs_per_call: int) -> None:
     run = fit(
         tmp_path,
@@ -159,7 +160,7 @@ def test_a_limit_of_steps_holds_in_the_middle_of_a_call(tmp_path: Path, epochs_p
     assert run.record["epochs"] == {"fit": 5}
 
 
-@pytest.mark.parametrize("epochs_per_call", CALLS)
+@pytest.mark.parametrize("epochs_per_call", [1, 10])
 @pytest.mark.parametrize(("min_epochs", "epochs"), [(1, 4), (4, 4), (9, 9)])
 def test_the_minimum_of_epochs_is_done_whoever_asks_for_the_end(
     tmp_path: Path, min_epochs: int, epochs: int, epochs_per_call: int
@@ -175,7 +176,7 @@ def test_the_minimum_of_epochs_is_done_whoever_asks_for_the_end(
     assert run.record["epochs"] == {"fit": epochs}
 
 
-@pytest.mark.parametrize("epochs_per_call", CALLS)
+@pytest.mark.parametrize("epochs_per_call", [1, 10])
 def test_patience_waits_for_the_minimum_of_epochs(
     tmp_path: Path, one_by_one: Run, epochs_per_call: int
 ) -> None:
@@ -188,10 +189,10 @@ def test_patience_waits_for_the_minimum_of_epochs(
         f"model.epochs_per_call={epochs_per_call}",
     )
     # one epoch more than the minimum, as in the authors' code, unless a better one came meanwhile
-    assert run.record["epochs"]["fit"] == max(minimum + 1, run.record["best_epochs"]["fit"] + 7)
+    assert run.record["epochs"]["fit"] == max(minimum + 1, run.record["best_epochs"]["fit"] + 8)
 
 
-@pytest.mark.parametrize("epochs_per_call", CALLS)
+@pytest.mark.parametrize("epochs_per_call", [1, 10])
 def test_the_schedule_steps_once_an_epoch(tmp_path: Path, epochs_per_call: int) -> None:
     watch = Counters()
     fit(
@@ -309,29 +310,43 @@ def test_out_of_an_epoch_the_network_is_left_in_evaluation_and_a_phase_begins_in
     assert not run.module.network.training
 
 
-def forked(work: Callable[[], None], seconds: float) -> int | None:
-    """Runs ``work`` in a forked process group; its exit code, or None if it had to be ended."""
-
-    def begin() -> None:
-        os.setsid()
-        work()
-
-    process = multiprocessing.get_context("fork").Process(target=begin)
-    process.start()
-    process.join(seconds)
-    if process.exitcode is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.join()
-        return None
-    return process.exitcode
+def forked(works: list[Callable[[], None]], seconds: float) -> list[int | None]:
+    """Exit codes of ``works``, each run in a forked process; None for one that had to be ended."""
+    processes = [multiprocessing.get_context("fork").Process(target=work) for work in works]
+    for process in processes:
+        process.start()
+    codes = []
+    for process in processes:
+        process.join(seconds)
+        codes.append(process.exitcode)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+    return codes
 
 
-def join_gloo() -> None:
-    with tempfile.NamedTemporaryFile() as file:
-        torch.distributed.init_process_group(
-            "gloo", init_method=f"file://{file.name}.sync", rank=0, world_size=1
-        )
-        torch.distributed.destroy_process_group()
+def become_rank(rank: int, port: int) -> None:
+    """What torchrun tells the processes that it starts."""
+    os.environ |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": "2",
+        "NODE_RANK": "0",
+        "LOCAL_RANK": str(rank),
+        "RANK": str(rank),
+    }
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def meet(rank: int, port: int) -> None:
+    become_rank(rank, port)
+    torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=15))
+    torch.distributed.all_reduce(torch.ones(1))
 
 
 @pytest.mark.parametrize("epochs_per_call", [1, 4])
@@ -342,18 +357,28 @@ def test_two_processes_that_average_gradients_give_the_weights_of_one(
         hasattr(os, "fork") and torch.distributed.is_available() and torch.distributed.is_gloo_available()
     ):
         pytest.skip("needs fork and gloo")
-    if forked(join_gloo, 20) != 0:
-        pytest.skip("gloo cannot start on this machine")
+    port = free_port()
+    if forked([partial(meet, rank, port) for rank in (0, 1)], 20) != [0, 0]:
+        pytest.skip("two processes cannot meet on this machine")
     config = configuration("model=gat", "data=mini_citation", f"model.epochs_per_call={epochs_per_call}")
 
-    def train(**hardware: Any) -> None:
+    def train(name: str, **hardware: Any) -> None:
         datamodule, module = build_datamodule(config), build_module(config)
         seed_everything(5, verbose=False)
         trainer = quiet_trainer(tmp_path, max_epochs=6, limit_val_batches=0, **hardware)
         trainer.fit(module, datamodule=datamodule)
-        torch.save(module.state_dict(), tmp_path / f"{hardware['devices']}.pt")
+        assert trainer.world_size == hardware["devices"]
+        torch.save(module.state_dict(), tmp_path / f"{name}.pt")
 
-    train(devices=1)
-    assert forked(lambda: train(devices=2, strategy="ddp_fork"), 100) == 0
-    one, two = (torch.load(tmp_path / f"{devices}.pt", weights_only=True) for devices in (1, 2))
-    assert_same_weights(two, one)
+    def train_rank(rank: int, port: int) -> None:
+        become_rank(rank, port)
+        train(f"rank_{rank}", devices=2, strategy="ddp")
+
+    train("alone", devices=1)
+    port = free_port()
+    assert forked([partial(train_rank, rank, port) for rank in (0, 1)], 100) == [0, 0]
+    alone, *ranks = (
+        torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in ("alone", "rank_0", "rank_1")
+    )
+    assert_same_weights(ranks[0], alone)
+    assert_same_weights(ranks[1], alone)

@@ -34,7 +34,7 @@ def search(
     Returns:
         One block of all centres, with self paths.
     """
-    # numba takes most of a second to import, so only a search pays for it.
+    # numba is slow to import, so only a search pays for it.
     from lightning_modules.spagan.path_search import best_first_kernels as kernels
 
     num_nodes, num_edges = graph.num_nodes, graph.neighbour.numel()

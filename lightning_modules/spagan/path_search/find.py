@@ -56,7 +56,8 @@ def find_paths(
             draws give the same sets with every exact search.
         threads: threads of the ``exact`` search; the sets do not depend on it.
         count_all: let ``found`` count the whole sets, which the ``exact`` search otherwise does not see
-            because it stops once a node's paths are complete (roughly three times slower on Cora).
+            because it stops once a node's paths are complete. On Cora this takes more than three times as
+            long (``python -m benchmarks.path_search``).
 
     Returns:
         The sets, on the device of ``edge_index``, costs in the dtype of ``cost``.
