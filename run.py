@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from harness.cli import Request
+    from harness.configuration.command_line import Request
 
 CONF = Path(__file__).resolve().parent / "conf"
 
@@ -27,15 +27,15 @@ def run(arguments: list[str]) -> int:
     from harness.errors import UserError
 
     try:
-        from harness.cli import parse
+        from harness.configuration.command_line import parse
 
         request = parse(arguments)
         if request.action != "run":
             print(_information(request))
             return 0
 
-        from harness.check import check
-        from harness.compose import compose
+        from harness.configuration.check import check
+        from harness.configuration.compose import compose
 
         composed = compose(request.overrides, CONF)
         check(composed.config, composed.choices, CONF)
@@ -63,14 +63,14 @@ def run(arguments: list[str]) -> int:
 def _information(request: "Request") -> str:
     """What ``--help``, ``--version`` and ``--cfg job`` print."""
     if request.action == "help":
-        from harness.cli_help import help_text
+        from harness.configuration.help import help_text
 
         return help_text(request.overrides, CONF)
     if request.action == "version":
         from importlib.metadata import version
 
         return f"tenfold {version('tenfold')}"
-    from harness.compose import config_text
+    from harness.configuration.compose import config_text
 
     return config_text(request.overrides, CONF, request.resolve)
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from benchmarks.report import add_arguments, graph_datamodule, print_table, write_report
 from callbacks.best_weights import BestWeights
 from harness.build import build, build_trainer
-from harness.compose import compose
+from harness.configuration.compose import compose
 from harness.metrics_csv import MetricsCSV
 from lightning_modules.node_classification.graph import GraphInputs
 from lightning_modules.node_classification.module import NodeClassifier

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def graph_datamodule(data: str | None) -> tuple[Any, str]:
     """Cora from ``data``, or a generated graph of its size, as a data module that is set up, and its name."""
     from harness.build import build_datamodule
-    from harness.compose import compose
+    from harness.configuration.compose import compose
 
     if data is not None:
         return build_datamodule(compose(["data=cora", f"paths.data={data}"]).config), "Cora"

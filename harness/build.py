@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.configuration.targets import KINDS, resolve_class
 from harness.errors import UserError
-from harness.targets import KINDS, resolve_class
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, LightningDataModule, Trainer

@@ -11,8 +11,8 @@ from pytorch_lightning.loggers.logger import Logger
 
 from callbacks.best_weights import BestWeights
 from harness.build import build_callbacks, build_datamodule, build_loggers, build_module, build_trainer
-from harness.check import check
-from harness.compose import compose
+from harness.configuration.check import check
+from harness.configuration.compose import compose
 from harness.phases import fit_phases
 from lightning_modules.experiment import ExperimentModule
 

@@ -19,7 +19,8 @@ import yaml
 
 import run
 from datamodules.planetoid import planetoid_files
-from harness import session, targets
+from harness import session
+from harness.configuration import targets
 
 ROOT = Path(__file__).parents[1]
 MINI = ("model=gat", "data=mini_citation", "trainer.max_epochs=3")

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.check_values import Problem, check_keys
-from harness.config_schema import (
+from harness.configuration.check_values import Problem, check_keys
+from harness.configuration.schema import (
     GROUPS,
     HARDWARE,
     OPTIMIZER_VALUES,
@@ -20,11 +20,11 @@ from harness.config_schema import (
     TRAINER_ELSEWHERE,
     Fields,
 )
+from harness.configuration.signatures import ClassInfo, NotAClassError, read_class
+from harness.configuration.static_modules import PROJECT_ROOT, UnknownNameError
+from harness.configuration.static_types import parameter_type
+from harness.configuration.targets import KINDS, public_classes, read_public, read_target
 from harness.errors import UserError, nearest
-from harness.signatures import ClassInfo, NotAClassError, read_class
-from harness.static_modules import PROJECT_ROOT, UnknownNameError
-from harness.static_types import parameter_type
-from harness.targets import KINDS, public_classes, read_public, read_target
 
 # Schedules built from other schedules or from functions: plain values cannot describe them.
 _NOT_PLAIN_SCHEDULERS = (

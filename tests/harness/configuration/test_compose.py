@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.compose import compose, config_text
+from harness.configuration.compose import compose, config_text
 from harness.errors import UserError
 
 FILES = {

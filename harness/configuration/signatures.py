@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from harness.static_modules import Definition, Import, Module, UnknownNameError, dotted_name, locate
+from harness.configuration.static_modules import (
+    Definition,
+    Import,
+    Module,
+    UnknownNameError,
+    dotted_name,
+    locate,
+)
 
 LIGHTNING_ROOTS = {
     "LightningModule": "pytorch_lightning.core.module.LightningModule",

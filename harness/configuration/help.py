@@ -5,9 +5,9 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.configuration.static_modules import PROJECT_ROOT
+from harness.configuration.yaml_comments import Entry, description, entries
 from harness.errors import UserError, nearest
-from harness.static_modules import PROJECT_ROOT
-from harness.yaml_comments import Entry, description, entries
 
 CONF = PROJECT_ROOT / "conf"
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import pytest
 
 from harness.annotations import PositiveInt
+from harness.configuration.signatures import LIGHTNING_ROOTS, NotAClassError, read_class
+from harness.configuration.static_modules import PROJECT_ROOT, UnknownNameError, locate
+from harness.configuration.static_types import parameter_type
 from harness.errors import UserError
-from harness.signatures import LIGHTNING_ROOTS, NotAClassError, read_class
-from harness.static_modules import PROJECT_ROOT, UnknownNameError, locate
-from harness.static_types import parameter_type
 
 FILES = {
     "__init__.py": "from .inner.nets import Net as Public\nfrom .stars import *\n",
@@ -180,7 +180,7 @@ def test_installed_libraries_are_read_to_the_class_itself() -> None:
 
 def test_reading_imports_no_heavy_package() -> None:
     code = (
-        "import sys; from harness.signatures import read_class;"
+        "import sys; from harness.configuration.signatures import read_class;"
         "read_class('pytorch_lightning.Trainer'); read_class('torch.optim.SGD');"
         "read_class('torch_geometric.nn.GATConv');"
         "print({'torch', 'pytorch_lightning', 'torch_geometric', 'pydantic'} & set(sys.modules))"

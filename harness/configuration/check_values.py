@@ -6,7 +6,7 @@ import types
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from harness.config_schema import Fields
+from harness.configuration.schema import Fields
 from harness.errors import nearest
 
 

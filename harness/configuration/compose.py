@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli_help import CONF, groups, unknown_choice
+from harness.configuration.help import CONF, groups, unknown_choice
 from harness.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -290,7 +290,7 @@ def _unknown_key(
             )
         return f"unknown key '{key}': there is no '{name}'.{nearest(name, names)}"
     if parent == "trainer":
-        from harness.config_schema import TRAINER_ELSEWHERE
+        from harness.configuration.schema import TRAINER_ELSEWHERE
 
         if name in TRAINER_ELSEWHERE:
             return f"{full} is not set here: {TRAINER_ELSEWHERE[name]}."
@@ -302,8 +302,8 @@ def _unknown_key(
 
 def _more_arguments(node: "DictConfig", parent: str, given: Mapping[str, Any]) -> set[str]:
     """Arguments that the class behind a node takes although the file does not list them."""
-    from harness.signatures import NotAClassError, read_class
-    from harness.static_modules import UnknownNameError
+    from harness.configuration.signatures import NotAClassError, read_class
+    from harness.configuration.static_modules import UnknownNameError
 
     role = parent.rpartition(".")[2].rpartition("_")[2]
     if parent == "trainer":

@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 import pytest
 
-from harness import targets
 from harness.annotations import PositiveInt, Probability
-from harness.check import check, data_for_task
-from harness.check_values import check_value, describe
-from harness.cli_help import groups
-from harness.compose import compose
+from harness.configuration import targets
+from harness.configuration.check import check, data_for_task
+from harness.configuration.check_values import check_value, describe
+from harness.configuration.compose import compose
+from harness.configuration.help import groups
+from harness.configuration.targets import read_target, resolve_class
 from harness.errors import UserError
-from harness.targets import read_target, resolve_class
 
 PARTS = """
 import os

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.cli import Request, parse
-from harness.cli_help import CONF, groups, help_text
+from harness.configuration.command_line import Request, parse
+from harness.configuration.help import CONF, groups, help_text
+from harness.configuration.static_modules import PROJECT_ROOT
+from harness.configuration.yaml_comments import Entry, description, entries
 from harness.errors import UserError
-from harness.static_modules import PROJECT_ROOT
-from harness.yaml_comments import Entry, description, entries
 
 
 def test_words_are_split_into_overrides_and_flags() -> None:

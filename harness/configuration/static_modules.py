@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.errors import UserError
 
-PROJECT_ROOT = Path(__file__).resolve().parents[1]
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds run.py, conf/ and the project's own packages."""
 
 _MAX_HOPS = 30

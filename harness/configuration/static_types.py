@@ -9,8 +9,8 @@ import ast
 import importlib
 from typing import Annotated, Any, Literal, Optional, Union, get_origin
 
-from harness.signatures import Parameter
-from harness.static_modules import Import, Module, UnknownNameError, dotted_name, locate
+from harness.configuration.signatures import Parameter
+from harness.configuration.static_modules import Import, Module, UnknownNameError, dotted_name, locate
 
 _LIGHT_MODULES = {
     "typing",

@@ -7,9 +7,9 @@ The check reads source and imports nothing; `resolve_class` looks again at the r
 import ast
 import importlib
 
+from harness.configuration.signatures import LIGHTNING_ROOTS, ClassInfo, NotAClassError, read_class
+from harness.configuration.static_modules import UnknownNameError, find_module
 from harness.errors import UserError, nearest
-from harness.signatures import LIGHTNING_ROOTS, ClassInfo, NotAClassError, read_class
-from harness.static_modules import UnknownNameError, find_module
 
 OWN_PACKAGES = ("lightning_modules", "datamodules", "callbacks", "harness")
 LIBRARIES = ("torch", "torchvision", "torch_geometric", "torchmetrics", "pytorch_lightning")

@@ -1,0 +1,1 @@
+"""The configuration: composed, checked before any work, and explained."""
