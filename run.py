@@ -40,6 +40,10 @@ def run(arguments: list[str]) -> int:
         composed = compose(request.overrides, CONF)
         check(composed.config, composed.choices, CONF)
 
+        from harness.run_log import quieten_libraries
+
+        quieten_libraries(Path(composed.config["paths"]["cache"]).expanduser())  # before they are imported
+
         from harness.session import run_session
 
         run_session(composed.config, composed.choices, ["python", "run.py", *arguments])

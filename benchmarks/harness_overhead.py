@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from benchmarks.report import add_arguments, graph_datamodule, print_table, write_report
 from callbacks.best_weights import BestWeights
-from harness.build import build, build_trainer
+from harness.build import Run, build, build_trainer
 from harness.configuration.compose import compose
 from harness.metrics_csv import MetricsCSV
 from lightning_modules.node_classification.graph import GraphInputs
@@ -119,7 +119,7 @@ def harness(module: NodeClassifier, datamodule: Any, epochs: int, folder: Path) 
     ]
     assert any(isinstance(callback, BestWeights) for callback in callbacks)
     loggers: list[Logger] = [MetricsCSV(folder / f"{time.monotonic_ns()}.csv")]
-    trainer = build_trainer(config, module, [*callbacks, watch], loggers, folder)
+    trainer = build_trainer(Run(config, folder, module, datamodule, [*callbacks, watch], loggers))
     trainer.fit(module, datamodule=datamodule)
     assert trainer.current_epoch == epochs
     return watch.seconds

@@ -1,5 +1,6 @@
 """Training curves and the method's own pictures, in ``figures/`` and on the dashboard."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from lightning_modules.experiment import ExperimentModule
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+log = logging.getLogger("tenfold")
 
 
 class Pictures(EpochMetricsCallback):
@@ -49,12 +52,16 @@ class Pictures(EpochMetricsCallback):
 
         folder = Path(trainer.default_root_dir) / "figures"
         folder.mkdir(exist_ok=True)
-        for name, figure in self._draw(trainer, pl_module):
-            path = folder / f"{name}.png"
-            save_png(figure, path)
-            for logger in trainer.loggers:
-                if hasattr(logger, "log_image"):
-                    logger.log_image(key=f"figures/{name}", images=[str(path)])
+        try:
+            for name, figure in self._draw(trainer, pl_module):
+                path = folder / f"{name}.png"
+                save_png(figure, path)
+                for logger in trainer.loggers:
+                    if hasattr(logger, "log_image"):
+                        logger.log_image(key=f"figures/{name}", images=[str(path)])
+        except Exception:  # a picture must not cost the results of hours
+            log.warning("some pictures could not be drawn; run.log says why")
+            log.info("drawing failed", exc_info=True)
 
     def _draw(self, trainer: Trainer, pl_module: LightningModule) -> Iterator[tuple[str, "Figure"]]:
         from harness.curves import PhaseMark, PublishedValue, training_curves

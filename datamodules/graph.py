@@ -24,12 +24,12 @@ from torch_geometric.data import Data
 
 from harness.errors import UserError
 
-SPARSE_BELOW = 0.2
+SPARSE_BELOW = 0.4
 """Share of non-zeros under which features are stored as CSR.
 
-A cautious bound: there the first layer's dropout and product with 64 columns, with gradients, take a third of
-the dense form's time on one CPU thread, at 0.1 (PubMed's share) a sixth and at 0.35 (Photo's) two thirds
-(``python -m benchmarks.operations``). GPUs are not measured.
+A cautious bound: on one CPU thread the first layer's dropout and product with 64 columns, with gradients,
+take a sixth of the dense form's time at 0.1 (PubMed's share), two thirds at 0.35 (Photo's) and still less
+than all of it at 0.5 (``python -m benchmarks.operations``). GPUs are not measured.
 """
 
 

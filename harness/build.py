@@ -1,5 +1,7 @@
 """From the checked configuration to objects: module, data, callbacks, loggers, Trainer."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,27 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers.logger import Logger
 
     from lightning_modules.experiment import ExperimentModule
+
+
+@dataclass
+class Run:
+    """What one run is made of.
+
+    Attributes:
+        config: the composed, resolved and checked configuration.
+        folder: where everything that it leaves behind goes.
+        module: the method.
+        datamodule: its data, fetched and set up.
+        callbacks: those of the configuration.
+        loggers: ``metrics.csv`` and those of the configuration.
+    """
+
+    config: dict[str, Any]
+    folder: Path
+    module: "ExperimentModule"
+    datamodule: "LightningDataModule"
+    callbacks: Sequence["Callback"] = field(default_factory=list)
+    loggers: Sequence["Logger"] = field(default_factory=list)
 
 
 def build(node: dict[str, Any], kind: str) -> Any:
@@ -46,13 +69,7 @@ def build_loggers(nodes: dict[str, Any], folder: Path) -> list["Logger"]:
     return loggers
 
 
-def build_trainer(
-    config: dict[str, Any],
-    module: "ExperimentModule",
-    callbacks: list["Callback"],
-    loggers: list["Logger"],
-    folder: Path,
-) -> "Trainer":
+def build_trainer(run: Run) -> "Trainer":
     """A fresh Trainer for one phase or one test.
 
     A second ``fit`` on one Trainer trains nothing, so each phase gets its own.
@@ -60,10 +77,11 @@ def build_trainer(
     from pytorch_lightning import Trainer
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    hardware = {key: value for key, value in config["hardware"].items() if key != "threads"}
+    settings, module = run.config["trainer"], run.module
+    hardware = {key: value for key, value in run.config["hardware"].items() if key != "threads"}
     if not module.automatic_optimization:
         for key, off in (("gradient_clip_val", None), ("accumulate_grad_batches", 1)):
-            value = config["trainer"].get(key)
+            value = settings.get(key)
             if value not in (None, off):
                 raise UserError(
                     f"trainer.{key}={value}: {type(module).__name__} steps its optimiser itself,"
@@ -71,11 +89,11 @@ def build_trainer(
                 )
     try:
         return Trainer(
-            **{"num_sanity_val_steps": 0, "enable_model_summary": False} | config["trainer"],
+            **{"num_sanity_val_steps": 0, "enable_model_summary": False} | settings,
             **hardware,
-            callbacks=callbacks,
-            logger=loggers,
-            default_root_dir=folder,
+            callbacks=list(run.callbacks),
+            logger=list(run.loggers),
+            default_root_dir=run.folder,
             limit_val_batches=0 if module.validates_itself else 1.0,
             enable_checkpointing=False,  # the harness writes best.ckpt and last.ckpt between phases
             enable_progress_bar=False,  # callbacks.progress shows epochs

@@ -1,6 +1,7 @@
 """Files that are either whole or not there."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -35,5 +36,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as indented JSON to ``path`` atomically."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Writes ``value`` as indented JSON to ``path`` atomically; NaN and infinity, unknown there, as null."""
+    write_text(path, json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

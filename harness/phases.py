@@ -2,19 +2,19 @@
 
 import signal
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pytorch_lightning import seed_everything
 
 from callbacks.best_weights import BestWeights
-from harness.build import build_trainer
+from harness.build import Run, build_trainer
 from harness.files import write_atomically
 
 if TYPE_CHECKING:
-    from pytorch_lightning import Callback, LightningDataModule, Trainer
-    from pytorch_lightning.loggers.logger import Logger
+    from pytorch_lightning import LightningDataModule, Trainer
 
     from lightning_modules.experiment import ExperimentModule
 
@@ -35,46 +35,53 @@ def phase_seed(seed: int, phase_index: int) -> int:
     return int(np.random.SeedSequence([seed, phase_index]).generate_state(1)[0])
 
 
-def fit_phases(
-    config: dict[str, Any],
-    module: "ExperimentModule",
-    datamodule: "LightningDataModule",
-    callbacks: list["Callback"],
-    loggers: list["Logger"],
-    folder: Path,
-) -> dict[str, Any]:
-    """Runs all phases of ``module`` and leaves it with its best weights.
+@dataclass
+class Record:
+    """What the phases of a run report; every dictionary is by phase but for ``metrics``.
+
+    Attributes:
+        seconds: of training, and of what followed it (``after <phase>``).
+        epochs: epochs trained.
+        best_epochs: epoch whose weights the phase ended with.
+        metrics: numbers that the phases reported, by name.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    epochs: dict[str, int] = field(default_factory=dict)
+    best_epochs: dict[str, int] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def fit_phases(run: Run) -> Record:
+    """Runs all phases of ``run.module`` and leaves it with its best weights.
 
     Writes ``checkpoints/last.ckpt`` (the state at the end of the phase) and ``checkpoints/best.ckpt`` (the
     weights to test and to share) after each phase.
-
-    Returns:
-        ``seconds`` and ``epochs`` per phase, ``best_epochs``, and ``metrics`` that the phases reported.
     """
-    record: dict[str, Any] = {"seconds": {}, "epochs": {}, "best_epochs": {}, "metrics": {}}
-    best = next((callback for callback in callbacks if isinstance(callback, BestWeights)), None)
+    record, module, checkpoints = Record(), run.module, run.folder / "checkpoints"
+    best = next((callback for callback in run.callbacks if isinstance(callback, BestWeights)), None)
     for index, name in enumerate(module.phases):
         started = time.perf_counter()
-        seed_everything(phase_seed(config["seed"], index), workers=True, verbose=False)
+        seed_everything(phase_seed(run.config["seed"], index), workers=True, verbose=False)
         module.phase_index = index
-        module.on_phase_start(datamodule)
+        module.on_phase_start(run.datamodule)
         module.train()
-        trainer = build_trainer(config, module, callbacks, loggers, folder)
-        _fit(trainer, module, datamodule)
-        save_checkpoint(trainer, folder / "checkpoints" / "last.ckpt", weights_only=False)
+        trainer = build_trainer(run)
+        _fit(trainer, module, run.datamodule)
+        save_checkpoint(trainer, checkpoints / "last.ckpt", weights_only=False)
         if best is not None and best.restore(module):
-            record["best_epochs"][name] = best.best_epoch
-        record["seconds"][name] = time.perf_counter() - started
+            record.best_epochs[name] = best.best_epoch
+        record.seconds[name] = time.perf_counter() - started
 
         started = time.perf_counter()
-        reported = module.on_phase_end(trainer, datamodule)
-        record["metrics"].update(reported)
+        reported = module.on_phase_end(trainer, run.datamodule)
+        record.metrics.update(reported)
         if reported:
-            record["seconds"][f"after {name}"] = time.perf_counter() - started
-        save_checkpoint(trainer, folder / "checkpoints" / "best.ckpt", weights_only=True)
-        record["epochs"][name] = trainer.current_epoch
+            record.seconds[f"after {name}"] = time.perf_counter() - started
+        save_checkpoint(trainer, checkpoints / "best.ckpt", weights_only=True)
+        record.epochs[name] = trainer.current_epoch
         module.epochs_before += trainer.current_epoch
-        for logger in loggers:
+        for logger in run.loggers:
             logger.save()
     return record
 

@@ -1,21 +1,27 @@
 """One run from a checked configuration: fit, test or predict, and what is left behind."""
 
 import errno
-import logging
-import os
 import sys
 import time
-import traceback
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.build import (
+    Run,
+    build_callbacks,
+    build_datamodule,
+    build_loggers,
+    build_module,
+    build_trainer,
+)
 from harness.checkpoints import load_checkpoint
+from harness.configuration.static_modules import PROJECT_ROOT
 from harness.errors import UserError
 from harness.hardware import apply_threads, check_available, is_first_process
+from harness.phases import Record, fit_phases
+from harness.predictions import write_predictions
+from harness.results import print_summary, write_results
 from harness.run_folder import (
     check_writable,
     create_run_folder,
@@ -23,13 +29,11 @@ from harness.run_folder import (
     masked_command,
     write_config,
 )
+from harness.run_log import run_log
+from harness.system import git_state, hardware_summary, peak_gpu_memory_mb, peak_memory_mb, versions
 
 if TYPE_CHECKING:
-    from pytorch_lightning import Callback, LightningDataModule
-
-    from lightning_modules.experiment import ExperimentModule
-
-log = logging.getLogger("tenfold")
+    from pytorch_lightning import Callback
 
 
 def run_session(config: dict[str, Any], choices: dict[str, str], command: list[str]) -> Path:
@@ -46,32 +50,31 @@ def run_session(config: dict[str, Any], choices: dict[str, str], command: list[s
     """
     runs = Path(config["paths"]["runs"]).expanduser()
     check_writable(runs)
-    _quieten_libraries(Path(config["paths"]["cache"]).expanduser())
     check_available(config["hardware"])
     apply_threads(config["hardware"]["threads"])
 
-    from harness.build import build_callbacks, build_datamodule, build_module
-
-    seconds: dict[str, float] = {}
-    started = time.perf_counter()
+    began, started = datetime.now(UTC), time.perf_counter()
     module = build_module(config)
     if config["mode"] != "fit":
         load_checkpoint(module, Path(config["ckpt"]).expanduser())
     datamodule = build_datamodule(config)
     callbacks = build_callbacks(config["callbacks"])
-    seconds["setup"] = time.perf_counter() - started
+    setup = time.perf_counter() - started
 
     folder = create_run_folder(runs, f"{choices['model']}_{choices['data']}")
     keep = False
     try:
-        with _run_log(folder):
+        with run_log(folder):
             write_config(folder, config)
             _announce(config, choices, folder)
-            results = _execute(config, choices, command, module, datamodule, callbacks, folder, seconds)
+            _tell_pictures(callbacks, config["published"])
+            loggers = build_loggers(config["logger"], folder)
+            run = Run(config, folder, module, datamodule, callbacks, loggers)
+            record = _execute(run)
+            record.seconds = {"setup": setup} | record.seconds
             keep = True
             if is_first_process():
-                from harness.results import print_summary, write_results
-
+                results = _results(run, record, choices, command, began)
                 write_results(folder, results)
                 print_summary(results, folder)
     except UserError:
@@ -93,51 +96,38 @@ def run_session(config: dict[str, Any], choices: dict[str, str], command: list[s
     return folder
 
 
-def _execute(
-    config: dict[str, Any],
-    choices: dict[str, str],
-    command: list[str],
-    module: "ExperimentModule",
-    datamodule: "LightningDataModule",
-    callbacks: list["Callback"],
-    folder: Path,
-    seconds: dict[str, float],
-) -> dict[str, Any]:
-    """Does what ``mode`` asks for and returns the content of ``results.json``."""
-    from harness.build import build_loggers, build_trainer
-    from harness.phases import fit_phases
-    from harness.predictions import write_predictions
-    from harness.system import git_state, hardware_summary, peak_memory_mb, versions
-
-    started_at = datetime.now(UTC)
-    loggers = build_loggers(config["logger"], folder)
-    record: dict[str, Any] = {"seconds": {}, "epochs": {}, "best_epochs": {}, "metrics": {}}
-    _tell_pictures(callbacks, config["published"])
+def _execute(run: Run) -> Record:
+    """Does what ``mode`` asks for and leaves its predictions, pictures and log lines in the run's folder."""
+    mode = run.config["mode"]
     try:
-        if config["mode"] == "fit":
-            record = fit_phases(config, module, datamodule, callbacks, loggers, folder)
+        record = fit_phases(run) if mode == "fit" else Record()
         started = time.perf_counter()
-        trainer = build_trainer(config, module, callbacks, loggers, folder)
-        metrics = dict(record["metrics"])
-        if config["mode"] == "predict":
-            outputs = trainer.predict(module, datamodule=datamodule)
+        trainer = build_trainer(run)
+        if mode == "predict":
+            outputs = trainer.predict(run.module, datamodule=run.datamodule)
             if is_first_process():
-                write_predictions(folder / "predictions.csv", module, datamodule, outputs or [])
+                write_predictions(run.folder / "predictions.csv", run.module, run.datamodule, outputs or [])
         else:
-            trainer.test(module, datamodule=datamodule, verbose=False)
-            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()} | metrics
-            for logger in loggers:
-                logger.log_metrics(metrics, step=sum(record["epochs"].values()))
-        record["seconds"]["predict" if config["mode"] == "predict" else "test"] = (
-            time.perf_counter() - started
-        )
+            trainer.test(run.module, datamodule=run.datamodule, verbose=False)
+            tested = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            record.metrics = tested | record.metrics
+            for logger in run.loggers:
+                logger.log_metrics(record.metrics, step=sum(record.epochs.values()))
+        record.seconds["predict" if mode == "predict" else "test"] = time.perf_counter() - started
     finally:
         failed = sys.exc_info()[0] is not None
-        for logger in loggers:
+        for logger in run.loggers:
             logger.finalize("failed" if failed else "success")
             if hasattr(logger, "close"):
                 logger.close(failed)
-    best = folder / "checkpoints" / "best.ckpt"
+    return record
+
+
+def _results(
+    run: Run, record: Record, choices: dict[str, str], command: list[str], started: datetime
+) -> dict[str, Any]:
+    """The content of ``results.json``."""
+    config, best = run.config, run.folder / "checkpoints" / "best.ckpt"
     return {
         "model": choices["model"],
         "data": choices["data"],
@@ -145,18 +135,19 @@ def _execute(
         "mode": config["mode"],
         "command": masked_command(command),
         "choices": choices,
-        "metrics": metrics,
+        "metrics": record.metrics,
         "published": config["published"],
-        "seconds": {name: round(value, 3) for name, value in (seconds | record["seconds"]).items()},
-        "epochs": record["epochs"],
-        "best_epochs": record["best_epochs"],
-        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "seconds": {name: round(value, 3) for name, value in record.seconds.items()},
+        "epochs": record.epochs,
+        "best_epochs": record.best_epochs,
+        "parameters": sum(parameter.numel() for parameter in run.module.parameters()),
         "peak_memory_mb": peak_memory_mb(),
+        "peak_gpu_memory_mb": peak_gpu_memory_mb(),
         "best_checkpoint": str(best) if best.exists() else config["ckpt"],
         "hardware": {**hardware_summary(), **config["hardware"]},
         "versions": versions(),
-        "git": git_state(Path(__file__).resolve().parent.parent),
-        "started": started_at.isoformat(timespec="seconds"),
+        "git": git_state(PROJECT_ROOT),
+        "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -176,64 +167,3 @@ def _announce(config: dict[str, Any], choices: dict[str, str], folder: Path) -> 
             file=sys.stderr,
             flush=True,
         )
-
-
-def _quieten_libraries(cache: Path) -> None:
-    """Keeps the libraries' tips and known warnings off the console; ``run.log`` still gets what matters."""
-    for pattern in (
-        ".*does not have many workers.*",
-        ".*smaller than the logging interval.*",  # an epoch is one batch, and the steps run on across epochs
-        ".*LeafSpec.*",
-        ".*torch.jit.script.*",
-        ".*anonymous.*",
-    ):
-        warnings.filterwarnings("ignore", message=pattern)
-    os.environ.setdefault("WANDB_SILENT", "true")
-    # else matplotlib and W&B write into the home directory, which a cluster may keep read-only
-    for variable, name in (
-        ("MPLCONFIGDIR", "matplotlib"),
-        ("WANDB_CACHE_DIR", "wandb"),
-        ("WANDB_CONFIG_DIR", "wandb"),
-        ("WANDB_DATA_DIR", "wandb"),
-    ):
-        os.environ.setdefault(variable, str((cache / name).absolute()))
-    # after the variables, as it imports matplotlib; before the levels, as it sets them when it is imported
-    import pytorch_lightning  # noqa: F401
-
-    for name in ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
-@contextmanager
-def _run_log(folder: Path) -> Iterator[None]:
-    """Sends log records, warnings and the traceback of a crash to ``run.log`` while it is open."""
-    if not is_first_process():
-        yield
-        return
-    console = logging.StreamHandler(sys.stderr)
-    console.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    console.setLevel(logging.WARNING)
-    log.addHandler(console)
-    handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    logging.captureWarnings(True)
-    try:
-        yield
-    except UserError:
-        raise
-    except BaseException as error:
-        log.removeHandler(console)  # run.py prints the traceback
-        with suppress(OSError):
-            log.error("the run ended with %s\n%s", type(error).__name__, traceback.format_exc())
-        error.run_log = folder / "run.log"  # type: ignore[attr-defined]
-        raise
-    finally:
-        logging.captureWarnings(False)
-        root.removeHandler(handler)
-        log.removeHandler(console)
-        root.setLevel(level)
-        handler.close()

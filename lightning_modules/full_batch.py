@@ -2,8 +2,8 @@
 
 Where an epoch is one step, Lightning's own bookkeeping can cost several times the step
 (``python -m benchmarks.harness_overhead`` measures it). So one ``training_step`` runs several epochs. Nothing
-else changes: every epoch is one optimiser step and one validation, patience and the number of epochs keep their
-published meaning, and ``current_epoch`` and ``global_step`` count true epochs and steps.
+else changes: every epoch is one optimiser step and one validation, patience and the number of epochs keep
+their published meaning, and ``current_epoch`` and ``global_step`` count true epochs and steps.
 """
 
 from abc import abstractmethod

@@ -10,24 +10,43 @@ from pytorch_lightning import Callback, LightningDataModule
 from pytorch_lightning.loggers.logger import Logger
 
 from callbacks.best_weights import BestWeights
-from harness.build import build_callbacks, build_datamodule, build_loggers, build_module, build_trainer
+from harness.build import Run, build_callbacks, build_datamodule, build_loggers, build_module, build_trainer
 from harness.configuration.check import check
 from harness.configuration.compose import compose
-from harness.phases import fit_phases
+from harness.phases import Record, fit_phases
 from lightning_modules.experiment import ExperimentModule
 
 
 @dataclass
-class Run:
+class FittedRun:
     """What a run leaves behind, in memory and in ``folder``."""
 
-    config: dict[str, Any]
-    module: ExperimentModule
-    datamodule: LightningDataModule
-    callbacks: list[Callback]
-    loggers: list[Logger]
-    record: dict[str, Any]
-    folder: Path
+    built: Run
+    record: Record
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.built.config
+
+    @property
+    def module(self) -> ExperimentModule:
+        return self.built.module
+
+    @property
+    def datamodule(self) -> LightningDataModule:
+        return self.built.datamodule
+
+    @property
+    def callbacks(self) -> Sequence[Callback]:
+        return self.built.callbacks
+
+    @property
+    def loggers(self) -> Sequence[Logger]:
+        return self.built.loggers
+
+    @property
+    def folder(self) -> Path:
+        return self.built.folder
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
@@ -38,7 +57,7 @@ class Run:
         return next(callback for callback in self.callbacks if isinstance(callback, BestWeights))
 
     def test(self) -> dict[str, float]:
-        trainer = build_trainer(self.config, self.module, self.callbacks, self.loggers, self.folder)
+        trainer = build_trainer(self.built)
         trainer.test(self.module, datamodule=self.datamodule, verbose=False)
         return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
@@ -53,7 +72,7 @@ def configuration(*overrides: str, pictures: bool = False) -> dict[str, Any]:
     return composed.config
 
 
-def fit(folder: Path, *overrides: str, extra: Sequence[Callback] = (), pictures: bool = False) -> Run:
+def fit(folder: Path, *overrides: str, extra: Sequence[Callback] = (), pictures: bool = False) -> FittedRun:
     """Trains all phases of a configuration; files go below ``folder``."""
     config = configuration(*overrides, pictures=pictures)
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,8 +81,8 @@ def fit(folder: Path, *overrides: str, extra: Sequence[Callback] = (), pictures:
     module = build_module(config)
     callbacks = [*build_callbacks(config["callbacks"]), *extra]
     loggers = build_loggers(config["logger"], folder)
-    record = fit_phases(config, module, datamodule, callbacks, loggers, folder)
-    return Run(config, module, datamodule, callbacks, loggers, record, folder)
+    built = Run(config, folder, module, datamodule, callbacks, loggers)
+    return FittedRun(built, fit_phases(built))
 
 
 def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:

@@ -46,7 +46,7 @@ HARDWARE: Fields = {
     "num_nodes": PositiveInt,
     # Not ddp_fork and ddp_spawn: best weights and logged rows would stay in the processes that they start.
     "strategy": Literal["auto", "ddp", "ddp_find_unused_parameters_true"],
-    "precision": Literal["32-true", "64-true", "16-true", "bf16-true", "16-mixed", "bf16-mixed"],
+    "precision": Literal["32-true", "64-true", "bf16-true", "16-mixed", "bf16-mixed"],
     "threads": PositiveInt,
 }
 

@@ -160,4 +160,4 @@ def test_a_method_s_training_stops_by_the_same_rule(tmp_path: Path) -> None:
         "callbacks.best_weights.patience=7",
         "model.epochs_per_call=4",
     )
-    assert run.record["epochs"]["fit"] == run.record["best_epochs"]["fit"] + 8
+    assert run.record.epochs["fit"] == run.record.best_epochs["fit"] + 8

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 import harness.curves
 from callbacks.pictures import Pictures
 from harness.metrics_csv import MetricsCSV
-from tests.small_runs import Run, fit
+from tests.small_runs import FittedRun, fit
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SPAGAN = ("model=spagan", "data=mini_citation", "trainer.max_epochs=4")
@@ -27,7 +27,7 @@ class Dashboard(MetricsCSV):
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Dashboard]:
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[FittedRun, Dashboard]:
     folder = tmp_path_factory.mktemp("drawn")
     run = fit(folder, *SPAGAN, pictures=True)
     dashboard = Dashboard(folder / "dashboard.csv")
@@ -36,7 +36,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Dashboard]:
     return run, dashboard
 
 
-def test_every_picture_is_a_png_in_the_run_folder(drawn: tuple[Run, Dashboard]) -> None:
+def test_every_picture_is_a_png_in_the_run_folder(drawn: tuple[FittedRun, Dashboard]) -> None:
     files = sorted((drawn[0].folder / "figures").iterdir())
     assert {path.name for path in files} >= {
         "training_curves.png",
@@ -54,7 +54,7 @@ def test_every_picture_is_a_png_in_the_run_folder(drawn: tuple[Run, Dashboard]) 
         assert len(content) > 5_000
 
 
-def test_loggers_that_show_images_get_the_same_files(drawn: tuple[Run, Dashboard]) -> None:
+def test_loggers_that_show_images_get_the_same_files(drawn: tuple[FittedRun, Dashboard]) -> None:
     run, dashboard = drawn
     files = {f"figures/{path.stem}": [str(path)] for path in (run.folder / "figures").iterdir()}
     assert dashboard.images == files
@@ -70,7 +70,7 @@ def test_curves_show_both_phases_with_their_best_epochs_and_the_test(
     ((rows, marks, published),) = calls
     assert [row["epoch"] for row in rows] == list(range(8))
     assert {"train/loss", "train/acc", "val/loss", "val/acc"} <= set(rows[0])
-    best = run.record["best_epochs"]
+    best = run.record.best_epochs
     assert [(mark.name, mark.start, mark.best) for mark in marks] == [
         ("attention", 0, best["attention"]),
         ("paths", 4, 4 + best["paths"]),

@@ -12,19 +12,19 @@ from harness.build import build_module
 from harness.checkpoints import load_checkpoint, read_checkpoint
 from harness.errors import UserError
 from lightning_modules.experiment import ExperimentModule
-from tests.small_runs import Run, assert_same_weights, configuration, fit
+from tests.small_runs import FittedRun, assert_same_weights, configuration, fit
 
 GAT = ("model=gat", "data=mini_citation", "trainer.max_epochs=2")
 SPAGAN = ("model=spagan", "data=mini_citation", "trainer.max_epochs=2")
 
 
 @pytest.fixture(scope="module")
-def gat(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def gat(tmp_path_factory: pytest.TempPathFactory) -> FittedRun:
     return fit(tmp_path_factory.mktemp("gat"), *GAT)
 
 
 @pytest.fixture(scope="module")
-def spagan(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def spagan(tmp_path_factory: pytest.TempPathFactory) -> FittedRun:
     return fit(tmp_path_factory.mktemp("spagan"), *SPAGAN)
 
 
@@ -59,7 +59,7 @@ def test_both_checkpoints_hold_plain_data_only(run: str, name: str, request: pyt
     assert plain(content)
 
 
-def test_best_holds_weights_and_arguments_but_no_optimiser(gat: Run) -> None:
+def test_best_holds_weights_and_arguments_but_no_optimiser(gat: FittedRun) -> None:
     best = read_checkpoint(gat.folder / "checkpoints" / "best.ckpt")
     last = read_checkpoint(gat.folder / "checkpoints" / "last.ckpt")
     assert "optimizer_states" not in best
@@ -68,20 +68,20 @@ def test_best_holds_weights_and_arguments_but_no_optimiser(gat: Run) -> None:
     assert best["hyper_parameters"] == {k: v for k, v in gat.config["model"].items() if k != "_target_"}
 
 
-def test_a_checkpoint_loads_into_a_fresh_module(gat: Run) -> None:
+def test_a_checkpoint_loads_into_a_fresh_module(gat: FittedRun) -> None:
     module = fresh(*GAT, "seed=5")
     load_checkpoint(module, gat.folder / "checkpoints" / "best.ckpt")
     assert_same_weights(module.state_dict(), gat.weights)
 
 
-def test_lightning_s_own_loader_reads_a_checkpoint(spagan: Run) -> None:
+def test_lightning_s_own_loader_reads_a_checkpoint(spagan: FittedRun) -> None:
     module = type(spagan.module).load_from_checkpoint(
         spagan.folder / "checkpoints" / "best.ckpt", weights_only=True
     )
     assert_same_weights(module.state_dict(), spagan.weights)
 
 
-def test_a_module_loaded_from_a_checkpoint_stands_in_its_last_phase(spagan: Run) -> None:
+def test_a_module_loaded_from_a_checkpoint_stands_in_its_last_phase(spagan: FittedRun) -> None:
     module = fresh(*SPAGAN)
     assert module.phase == "attention"
     load_checkpoint(module, spagan.folder / "checkpoints" / "best.ckpt")
@@ -95,7 +95,7 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
-def test_a_truncated_checkpoint_is_damaged(gat: Run, tmp_path: Path, share: float) -> None:
+def test_a_truncated_checkpoint_is_damaged(gat: FittedRun, tmp_path: Path, share: float) -> None:
     whole = (gat.folder / "checkpoints" / "best.ckpt").read_bytes()
     path = tmp_path / "cut.ckpt"
     path.write_bytes(whole[: int(share * len(whole))])
@@ -174,7 +174,7 @@ def test_foreign_weights_do_not_fit(tmp_path: Path, content: Any, says: str) -> 
 @pytest.mark.parametrize(
     "state", [None, [], "paths", {}, {"paths": 3}, {"paths": {"nodes": 1}, "costs": None}]
 )
-def test_foreign_method_state_does_not_fit(spagan: Run, tmp_path: Path, state: Any) -> None:
+def test_foreign_method_state_does_not_fit(spagan: FittedRun, tmp_path: Path, state: Any) -> None:
     content = read_checkpoint(spagan.folder / "checkpoints" / "best.ckpt")
     path = tmp_path / "foreign.ckpt"
     torch.save(content | {"spagan": state}, path)
@@ -182,19 +182,19 @@ def test_foreign_method_state_does_not_fit(spagan: Run, tmp_path: Path, state: A
         load_checkpoint(fresh(*SPAGAN), path)
 
 
-def test_wrong_shapes_are_named(gat: Run) -> None:
+def test_wrong_shapes_are_named(gat: FittedRun) -> None:
     with pytest.raises(UserError, match=r"does not fit .*size mismatch for network"):
         load_checkpoint(fresh(*GAT, "model.heads=4"), gat.folder / "checkpoints" / "best.ckpt")
 
 
-def test_a_checkpoint_of_another_method_is_named(gat: Run, spagan: Run) -> None:
+def test_a_checkpoint_of_another_method_is_named(gat: FittedRun, spagan: FittedRun) -> None:
     with pytest.raises(UserError, match=r"does not fit the configured model: it has no 'spagan'"):
         load_checkpoint(fresh(*SPAGAN), gat.folder / "checkpoints" / "best.ckpt")
     with pytest.raises(UserError, match="does not fit the configured model"):
         load_checkpoint(fresh(*GAT), spagan.folder / "checkpoints" / "best.ckpt")
 
 
-def test_every_message_is_one_line(gat: Run) -> None:
+def test_every_message_is_one_line(gat: FittedRun) -> None:
     with pytest.raises(UserError) as caught:
         load_checkpoint(fresh(*GAT, "model.heads=4"), gat.folder / "checkpoints" / "best.ckpt")
     assert "\n" not in str(caught.value)

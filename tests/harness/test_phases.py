@@ -11,11 +11,11 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from callbacks.epoch_metrics import EpochMetricsCallback
-from harness.build import build_datamodule, build_module, build_trainer
+from harness.build import Run, build_datamodule, build_module, build_trainer
 from harness.checkpoints import load_checkpoint, read_checkpoint
 from harness.errors import UserError
 from harness.phases import fit_phases, phase_seed
-from tests.small_runs import Run, assert_same_weights, configuration, fit
+from tests.small_runs import FittedRun, assert_same_weights, configuration, fit
 
 SPAGAN = ("model=spagan", "data=mini_citation", "trainer.max_epochs=12", "model.epochs_per_call=5")
 
@@ -52,7 +52,7 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, recorder: Recorder) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory, recorder: Recorder) -> FittedRun:
     return fit(tmp_path_factory.mktemp("run"), *SPAGAN, extra=[recorder])
 
 
@@ -73,14 +73,14 @@ def test_the_seed_of_a_phase_is_fixed_for_good() -> None:
     assert seeds == [2968811710, 3964924996, 817018528]
 
 
-def test_steps_run_on_across_phases(run: Run) -> None:
+def test_steps_run_on_across_phases(run: FittedRun) -> None:
     logged = rows(run.folder)
     assert [int(row["step"]) for row in logged] == list(range(24))
     assert [int(row["epoch"]) for row in logged] == list(range(24))
     assert [int(row["phase"]) for row in logged] == [0] * 12 + [1] * 12
 
 
-def test_the_file_holds_exactly_what_every_epoch_measured(run: Run, recorder: Recorder) -> None:
+def test_the_file_holds_exactly_what_every_epoch_measured(run: FittedRun, recorder: Recorder) -> None:
     measured = [metrics for phase in recorder.phases for metrics, _ in phase]
     written = [
         {name: float(value) for name, value in row.items() if name not in ("step", "epoch", "phase")}
@@ -89,13 +89,13 @@ def test_the_file_holds_exactly_what_every_epoch_measured(run: Run, recorder: Re
     assert written == measured
 
 
-def test_each_phase_ends_with_its_best_weights(run: Run, recorder: Recorder) -> None:
+def test_each_phase_ends_with_its_best_weights(run: FittedRun, recorder: Recorder) -> None:
     for index, (name, trained) in enumerate(
         zip(("attention", "paths"), ("network.gat.", "network.hidden."), strict=True)
     ):
         losses = [metrics["val/loss"] for metrics, _ in recorder.phases[index]]
         best = losses.index(min(losses))
-        assert run.record["best_epochs"][name] == best
+        assert run.record.best_epochs[name] == best
         kept = recorder.phases[index][best][1]
         for key, value in run.weights.items():
             if key.startswith(trained):
@@ -113,7 +113,7 @@ def test_later_and_worse_weights_are_in_the_last_checkpoint_only(tmp_path: Path)
         "callbacks.best_weights.patience=null",
         extra=[watch],
     )
-    best = run.record["best_epochs"]["fit"]
+    best = run.record.best_epochs["fit"]
     assert best < 19
     assert_same_weights(run.weights, watch.phases[0][best][1])
     last = read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["state_dict"]
@@ -131,7 +131,7 @@ def test_without_a_monitor_the_last_weights_are_kept(tmp_path: Path) -> None:
         "callbacks.best_weights.monitor=null",
         extra=[watch],
     )
-    assert run.record["best_epochs"] == {}
+    assert run.record.best_epochs == {}
     assert_same_weights(run.weights, watch.phases[0][3][1])
 
 
@@ -154,42 +154,42 @@ def test_every_phase_has_a_trainer_of_its_own(tmp_path: Path) -> None:
     assert len(watch.trainers) == 2
 
 
-def test_the_record_tells_epochs_seconds_and_what_phases_reported(run: Run) -> None:
-    assert run.record["epochs"] == {"attention": 12, "paths": 12}
-    assert list(run.record["seconds"]) == ["attention", "after attention", "paths", "after paths"]
-    assert all(seconds > 0 for seconds in run.record["seconds"].values())
-    assert 0 <= run.record["metrics"]["test/acc_gat"] <= 1
-    assert run.record["metrics"]["paths/seconds"] > 0
+def test_the_record_tells_epochs_seconds_and_what_phases_reported(run: FittedRun) -> None:
+    assert run.record.epochs == {"attention": 12, "paths": 12}
+    assert list(run.record.seconds) == ["attention", "after attention", "paths", "after paths"]
+    assert all(seconds > 0 for seconds in run.record.seconds.values())
+    assert 0 <= run.record.metrics["test/acc_gat"] <= 1
+    assert run.record.metrics["paths/seconds"] > 0
 
 
-def test_the_best_checkpoint_gives_the_same_test_in_a_fresh_module(run: Run) -> None:
+def test_the_best_checkpoint_gives_the_same_test_in_a_fresh_module(run: FittedRun) -> None:
     expected = run.test()
     config = configuration(*SPAGAN, "seed=9")
     module = build_module(config)
     load_checkpoint(module, run.folder / "checkpoints" / "best.ckpt")
-    trainer = build_trainer(config, module, [], [], run.folder)
+    trainer = build_trainer(Run(config, run.folder, module, run.datamodule))
     trainer.test(module, datamodule=build_datamodule(config), verbose=False)
     assert {name: float(value) for name, value in trainer.callback_metrics.items()} == expected
 
 
-def test_the_last_checkpoint_tells_true_epochs_and_steps(run: Run) -> None:
+def test_the_last_checkpoint_tells_true_epochs_and_steps(run: FittedRun) -> None:
     last = read_checkpoint(run.folder / "checkpoints" / "last.ckpt")
     assert last["epoch"] == 12
     assert last["global_step"] == 12
 
 
-def test_the_same_seed_gives_the_same_numbers_bit_for_bit(run: Run, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_numbers_bit_for_bit(run: FittedRun, tmp_path: Path) -> None:
     torch.manual_seed(12345)  # what a process did before must not matter
     again = fit(tmp_path, *SPAGAN)
     assert_same_weights(again.weights, run.weights)
     assert rows(tmp_path) == rows(run.folder)
-    ours, theirs = again.record["metrics"], run.record["metrics"]
+    ours, theirs = again.record.metrics, run.record.metrics
     assert {k: v for k, v in ours.items() if "seconds" not in k} == {
         k: v for k, v in theirs.items() if "seconds" not in k
     }
 
 
-def test_another_seed_gives_other_numbers(run: Run, tmp_path: Path) -> None:
+def test_another_seed_gives_other_numbers(run: FittedRun, tmp_path: Path) -> None:
     other = fit(tmp_path, *SPAGAN, "seed=1")
     assert not torch.equal(
         other.weights["network.gat.hidden.weight"], run.weights["network.gat.hidden.weight"]
@@ -248,7 +248,7 @@ def test_what_the_trainer_cannot_do_is_a_user_s_mistake(tmp_path: Path, override
 )
 def test_the_trainer_s_own_keys_can_be_set(tmp_path: Path, override: str) -> None:
     run = fit(tmp_path, "model=mlp", "data=mini_citation", "trainer.max_epochs=1", override)
-    assert run.record["epochs"] == {"fit": 1}
+    assert run.record.epochs == {"fit": 1}
 
 
 @pytest.mark.filterwarnings("ignore:.*smaller than the logging interval")
@@ -268,5 +268,5 @@ def test_nothing_is_written_outside_the_run_folder(tmp_path: Path, monkeypatch: 
 def test_fit_phases_takes_no_loggers_at_all(tmp_path: Path) -> None:
     config: dict[str, Any] = configuration("model=mlp", "data=mini_citation", "trainer.max_epochs=1")
     (tmp_path / "checkpoints").mkdir()
-    record = fit_phases(config, build_module(config), build_datamodule(config), [], [], tmp_path)
-    assert record["epochs"] == {"fit": 1}
+    record = fit_phases(Run(config, tmp_path, build_module(config), build_datamodule(config)))
+    assert record.epochs == {"fit": 1}

@@ -21,7 +21,7 @@ from callbacks.epoch_metrics import EpochMetricsCallback
 from harness.build import build_datamodule, build_module
 from harness.phases import phase_seed
 from lightning_modules.full_batch import FullBatchModule
-from tests.small_runs import Run, assert_same_weights, configuration, fit
+from tests.small_runs import FittedRun, assert_same_weights, configuration, fit
 
 CALLS = (1, 3, 10, 64)
 MLP = ("model=mlp", "data=mini_citation")
@@ -81,18 +81,18 @@ def quiet_trainer(folder: Path, **changes: Any) -> Trainer:
 
 
 @pytest.fixture(scope="module")
-def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def one_by_one(tmp_path_factory: pytest.TempPathFactory) -> FittedRun:
     folder = tmp_path_factory.mktemp("one") / "run"
     return fit(folder, *EARLY, "trainer.max_epochs=100", "model.epochs_per_call=1")
 
 
 @pytest.mark.parametrize("epochs_per_call", CALLS)
 def test_results_do_not_depend_on_epochs_per_call(
-    tmp_path: Path, one_by_one: Run, epochs_per_call: int
+    tmp_path: Path, one_by_one: FittedRun, epochs_per_call: int
 ) -> None:
     run = fit(tmp_path, *EARLY, "trainer.max_epochs=100", f"model.epochs_per_call={epochs_per_call}")
-    assert run.record["epochs"] == one_by_one.record["epochs"]
-    assert run.record["best_epochs"] == one_by_one.record["best_epochs"]
+    assert run.record.epochs == one_by_one.record.epochs
+    assert run.record.best_epochs == one_by_one.record.best_epochs
     assert rows(tmp_path) == rows(one_by_one.folder)
     assert_same_weights(run.weights, one_by_one.weights)
     last = [
@@ -104,8 +104,8 @@ def test_results_do_not_depend_on_epochs_per_call(
     assert last[0]["global_step"] == last[1]["global_step"]
 
 
-def test_patience_ends_it_at_its_exact_epoch_in_the_middle_of_a_call(one_by_one: Run) -> None:
-    epochs, best = one_by_one.record["epochs"]["fit"], one_by_one.record["best_epochs"]["fit"]
+def test_patience_ends_it_at_its_exact_epoch_in_the_middle_of_a_call(one_by_one: FittedRun) -> None:
+    epochs, best = one_by_one.record.epochs["fit"], one_by_one.record.best_epochs["fit"]
     assert epochs == best + 8
     assert epochs < 100
     losses = [float(row["val/loss"]) for row in rows(one_by_one.folder)]
@@ -136,7 +136,7 @@ def test_no_epoch_more_than_asked_for(tmp_path: Path, max_epochs: int, epochs_pe
         f"model.epochs_per_call={epochs_per_call}",
         extra=[watch],
     )
-    assert run.record["epochs"] == {"fit": max_epochs}
+    assert run.record.epochs == {"fit": max_epochs}
     assert watch.epochs == list(range(max_epochs))
     checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert (checkpoint["epoch"], checkpoint["global_step"]) == (max_epochs, max_epochs)
@@ -157,7 +157,7 @@ def test_a_limit_of_steps_holds_in_the_middle_of_a_call(tmp_path: Path, epochs_p
         "+trainer.max_steps=5",
         f"model.epochs_per_call={epochs_per_call}",
     )
-    assert run.record["epochs"] == {"fit": 5}
+    assert run.record.epochs == {"fit": 5}
 
 
 @pytest.mark.parametrize("epochs_per_call", [1, 10])
@@ -173,14 +173,14 @@ def test_the_minimum_of_epochs_is_done_whoever_asks_for_the_end(
         f"model.epochs_per_call={epochs_per_call}",
         extra=[StopsAt(3)],
     )
-    assert run.record["epochs"] == {"fit": epochs}
+    assert run.record.epochs == {"fit": epochs}
 
 
 @pytest.mark.parametrize("epochs_per_call", [1, 10])
 def test_patience_waits_for_the_minimum_of_epochs(
-    tmp_path: Path, one_by_one: Run, epochs_per_call: int
+    tmp_path: Path, one_by_one: FittedRun, epochs_per_call: int
 ) -> None:
-    minimum = one_by_one.record["epochs"]["fit"] + 6
+    minimum = one_by_one.record.epochs["fit"] + 6
     run = fit(
         tmp_path,
         *EARLY,
@@ -189,7 +189,7 @@ def test_patience_waits_for_the_minimum_of_epochs(
         f"model.epochs_per_call={epochs_per_call}",
     )
     # one epoch more than the minimum, as in the authors' code, unless a better one came meanwhile
-    assert run.record["epochs"]["fit"] == max(minimum + 1, run.record["best_epochs"]["fit"] + 8)
+    assert run.record.epochs["fit"] == max(minimum + 1, run.record.best_epochs["fit"] + 8)
 
 
 @pytest.mark.parametrize("epochs_per_call", [1, 10])

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from harness.build import build_datamodule, build_module, build_trainer
+from harness.build import Run, build_datamodule, build_module, build_trainer
 from harness.checkpoints import load_checkpoint, read_checkpoint
 from lightning_modules.node_classification.module import NodeClassifier
-from tests.small_runs import Run, assert_same_weights, configuration, fit
+from tests.small_runs import FittedRun, assert_same_weights, configuration, fit
 
 CONF = Path(__file__).parents[3] / "conf"
 
@@ -33,7 +33,7 @@ DATA = ["mini_citation", "relay_graph", "digits_graph"]
 
 
 @pytest.fixture(scope="module", params=METHODS)
-def one_epoch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def one_epoch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FittedRun:
     """One epoch of every phase on the mini-citation graph."""
     folder = tmp_path_factory.mktemp(request.param)
     return fit(folder, f"model={request.param}", "data=mini_citation", "trainer.max_epochs=1")
@@ -43,7 +43,7 @@ def test_the_methods_of_the_specification_are_among_those_swept() -> None:
     assert {"mlp", "gcn", "gat", "spagan"} <= set(METHODS)
 
 
-def test_one_epoch_gives_finite_losses(one_epoch: Run) -> None:
+def test_one_epoch_gives_finite_losses(one_epoch: FittedRun) -> None:
     metrics = (one_epoch.folder / "metrics.csv").read_text().splitlines()
     header = metrics[0].split(",")
     assert len(metrics) == 1 + len(one_epoch.module.phases)
@@ -80,7 +80,7 @@ def test_every_parameter_in_play_gets_a_finite_gradient(method: str, data: str) 
         assert trained == {name for name, _ in module.named_parameters()}
 
 
-def test_a_reloaded_checkpoint_gives_the_same_output(one_epoch: Run) -> None:
+def test_a_reloaded_checkpoint_gives_the_same_output(one_epoch: FittedRun) -> None:
     path = one_epoch.folder / "checkpoints" / "best.ckpt"
     torch.load(path, weights_only=True)
     module = build_module(one_epoch.config | {"seed": 99})
@@ -92,7 +92,7 @@ def test_a_reloaded_checkpoint_gives_the_same_output(one_epoch: Run) -> None:
         assert torch.equal(module(graph), one_epoch.module(graph))
 
 
-def test_a_checkpoint_alone_tells_how_to_build_its_module(one_epoch: Run) -> None:
+def test_a_checkpoint_alone_tells_how_to_build_its_module(one_epoch: FittedRun) -> None:
     arguments = read_checkpoint(one_epoch.folder / "checkpoints" / "best.ckpt")["hyper_parameters"]
     again = type(one_epoch.module)(**arguments)
     assert {n: p.shape for n, p in again.named_parameters()} == {
@@ -100,7 +100,7 @@ def test_a_checkpoint_alone_tells_how_to_build_its_module(one_epoch: Run) -> Non
     }
 
 
-def test_output_is_log_probabilities_of_every_node(one_epoch: Run) -> None:
+def test_output_is_log_probabilities_of_every_node(one_epoch: FittedRun) -> None:
     graph = one_epoch.datamodule.graph
     with torch.no_grad():
         output = one_epoch.module(graph)
@@ -108,7 +108,7 @@ def test_output_is_log_probabilities_of_every_node(one_epoch: Run) -> None:
     torch.testing.assert_close(output.exp().sum(1), torch.ones(600))
 
 
-def test_the_test_is_the_accuracy_of_the_test_nodes_without_dropout(one_epoch: Run) -> None:
+def test_the_test_is_the_accuracy_of_the_test_nodes_without_dropout(one_epoch: FittedRun) -> None:
     metrics, graph, module = one_epoch.test(), one_epoch.datamodule.graph, one_epoch.module.eval()
     with torch.no_grad():
         output = module(graph)[graph.test_mask]
@@ -123,7 +123,7 @@ def test_the_test_is_the_accuracy_of_the_test_nodes_without_dropout(one_epoch: R
     assert metrics["test/f1_macro"] == pytest.approx(mean(scores), abs=1e-6)
 
 
-def test_the_loss_reads_training_nodes_only(one_epoch: Run) -> None:
+def test_the_loss_reads_training_nodes_only(one_epoch: FittedRun) -> None:
     module, graph = one_epoch.module.eval(), one_epoch.datamodule.graph
     loss, logged = module.training_loss(graph)
     other = graph.clone()
@@ -133,8 +133,8 @@ def test_the_loss_reads_training_nodes_only(one_epoch: Run) -> None:
     assert torch.equal(unseen_logged["train/acc"], logged["train/acc"])
 
 
-def test_predictions_have_a_row_for_every_node(one_epoch: Run) -> None:
-    trainer = build_trainer(one_epoch.config, one_epoch.module, [], [], one_epoch.folder)
+def test_predictions_have_a_row_for_every_node(one_epoch: FittedRun) -> None:
+    trainer = build_trainer(Run(one_epoch.config, one_epoch.folder, one_epoch.module, one_epoch.datamodule))
     outputs = trainer.predict(one_epoch.module, datamodule=one_epoch.datamodule)
     rows = one_epoch.module.prediction_rows(outputs, one_epoch.datamodule)
     graph = one_epoch.datamodule.graph

@@ -14,18 +14,18 @@ from harness.errors import UserError
 from lightning_modules.spagan.edge_costs import edge_costs
 from lightning_modules.spagan.module import SPAGAN
 from lightning_modules.spagan.path_search import find_paths
-from tests.small_runs import Run, assert_same_weights, configuration, fit
+from tests.small_runs import FittedRun, assert_same_weights, configuration, fit
 
 MINI = ("data=mini_citation", "trainer.max_epochs=12")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> FittedRun:
     return fit(tmp_path_factory.mktemp("spagan"), "model=spagan", *MINI)
 
 
 @pytest.fixture(scope="module")
-def iterated(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def iterated(tmp_path_factory: pytest.TempPathFactory) -> FittedRun:
     return fit(tmp_path_factory.mktemp("iterated"), "model=spagan", *MINI, "model.iterations=3")
 
 
@@ -57,13 +57,13 @@ def test_the_attention_phase_is_the_run_of_gat_with_the_same_seed(tmp_path: Path
         if name.startswith("network.gat.")
     }
     assert_same_weights(inside, gat.weights)
-    assert ours.record["metrics"]["test/acc_gat"] == gat.test()["test/acc"]
-    assert ours.record["best_epochs"]["attention"] == gat.record["best_epochs"]["fit"]
+    assert ours.record.metrics["test/acc_gat"] == gat.test()["test/acc"]
+    assert ours.record.best_epochs["attention"] == gat.record.best_epochs["fit"]
     phase = (tmp_path / "spagan" / "metrics.csv").read_text().splitlines()[:13]
     assert phase == (tmp_path / "gat" / "metrics.csv").read_text().splitlines()
 
 
-def test_paths_are_those_of_the_best_attention(run: Run) -> None:
+def test_paths_are_those_of_the_best_attention(run: FittedRun) -> None:
     module, graph = run.module, run.datamodule.graph
     costs = edge_costs(module.network.gat.edge_attention(module.prepare(graph)[0])[0])
     assert torch.equal(costs, module.costs)
@@ -86,7 +86,7 @@ def test_the_path_network_starts_from_new_weights_and_leaves_the_attention_alone
     assert_same_weights(module.network.hidden.state_dict(), path_weights)
 
 
-def test_the_path_phase_changes_no_weight_of_the_attention(run: Run, tmp_path: Path) -> None:
+def test_the_path_phase_changes_no_weight_of_the_attention(run: FittedRun, tmp_path: Path) -> None:
     gat = fit(tmp_path, "model=gat", *MINI)
     assert torch.equal(run.weights["network.gat.hidden.weight"], gat.weights["network.hidden.weight"])
 
@@ -100,8 +100,8 @@ def test_a_phase_without_paths_says_what_is_missing() -> None:
 
 def test_unit_costs_need_no_attention_phase(tmp_path: Path) -> None:
     run = fit(tmp_path, "model=spagan", *MINI, "model.edge_cost=unit")
-    assert list(run.record["epochs"]) == ["paths"]
-    assert "test/acc_gat" not in run.record["metrics"]
+    assert list(run.record.epochs) == ["paths"]
+    assert "test/acc_gat" not in run.record.metrics
     assert set(run.module.costs.tolist()) == {1.0}
 
 
@@ -113,10 +113,10 @@ def test_unit_costs_cannot_be_iterated(tmp_path: Path) -> None:
         fit(tmp_path, "model=spagan", *MINI, "model.edge_cost=unit", "model.iterations=2")
 
 
-def test_every_iteration_finds_its_paths_anew_and_starts_its_best_anew(iterated: Run) -> None:
-    assert iterated.record["epochs"] == dict.fromkeys(("attention", "paths", "paths_2", "paths_3"), 12)
-    assert list(iterated.record["best_epochs"]) == ["attention", "paths", "paths_2", "paths_3"]
-    reported = iterated.record["metrics"]
+def test_every_iteration_finds_its_paths_anew_and_starts_its_best_anew(iterated: FittedRun) -> None:
+    assert iterated.record.epochs == dict.fromkeys(("attention", "paths", "paths_2", "paths_3"), 12)
+    assert list(iterated.record.best_epochs) == ["attention", "paths", "paths_2", "paths_3"]
+    reported = iterated.record.metrics
     assert {"test/acc_gat", "test/acc_paths", "test/acc_paths_2"} <= set(reported)
     # twice the paths of an earlier iteration were replaced, by some that were there and some that were not
     assert len(iterated.module.unchanged) == 2
@@ -125,8 +125,10 @@ def test_every_iteration_finds_its_paths_anew_and_starts_its_best_anew(iterated:
     assert any(shares[3] < 1 for shares in iterated.module.unchanged)
 
 
-def test_the_first_iterations_are_those_of_a_run_that_ends_after_them(run: Run, iterated: Run) -> None:
-    assert iterated.record["metrics"]["test/acc_paths"] == run.test()["test/acc"]
+def test_the_first_iterations_are_those_of_a_run_that_ends_after_them(
+    run: FittedRun, iterated: FittedRun
+) -> None:
+    assert iterated.record.metrics["test/acc_paths"] == run.test()["test/acc"]
 
 
 def test_patience_counts_from_the_start_of_each_iteration(tmp_path: Path) -> None:
@@ -139,8 +141,8 @@ def test_patience_counts_from_the_start_of_each_iteration(tmp_path: Path) -> Non
         "model.optimizer.lr=0.1",
         "callbacks.best_weights.patience=5",
     )
-    for name, epochs in run.record["epochs"].items():
-        assert epochs == min(60, run.record["best_epochs"][name] + 6), name
+    for name, epochs in run.record.epochs.items():
+        assert epochs == min(60, run.record.best_epochs[name] + 6), name
 
 
 def test_an_iteration_keeps_the_weights_that_the_one_before_has_trained(tmp_path: Path) -> None:
@@ -156,7 +158,7 @@ def test_an_iteration_keeps_the_weights_that_the_one_before_has_trained(tmp_path
     assert_same_weights(module.state_dict(), one.weights)
 
 
-def test_paths_survive_the_checkpoint(iterated: Run) -> None:
+def test_paths_survive_the_checkpoint(iterated: FittedRun) -> None:
     module = spagan(*MINI, "model.iterations=3", "seed=8")
     load_checkpoint(module, iterated.folder / "checkpoints" / "best.ckpt")
     assert module.paths.equal(iterated.module.paths)
@@ -193,7 +195,7 @@ def test_paths_survive_the_checkpoint(iterated: Run) -> None:
 def test_every_switch_trains(tmp_path: Path, override: str) -> None:
     run = fit(tmp_path, "model=spagan", "data=mini_citation", "trainer.max_epochs=2", override)
     assert all(torch.isfinite(weight).all() for weight in run.weights.values())
-    assert run.record["epochs"] == {"attention": 2, "paths": 2}
+    assert run.record.epochs == {"attention": 2, "paths": 2}
 
 
 def test_exact_searches_train_to_the_same_weights(tmp_path: Path) -> None:
@@ -213,7 +215,7 @@ def relay_graph(folder: Path, max_path_nodes: int) -> list[float]:
             f"seed={seed}",
             f"model.max_path_nodes={max_path_nodes}",
         )
-        assert run.record["epochs"] == {"paths": 200}
+        assert run.record.epochs == {"paths": 200}
         accuracies.append(run.test()["test/acc"])
     return accuracies
 
@@ -240,7 +242,7 @@ def test_spagan_is_not_more_than_two_points_under_gat_on_the_mini_citation_graph
             "callbacks.best_weights.patience=50",
         )
         ours.append(run.test()["test/acc"])
-        gat.append(run.record["metrics"]["test/acc_gat"])
+        gat.append(run.record.metrics["test/acc_gat"])
     assert mean(ours) >= mean(gat) - 0.02, (ours, gat)
 
 
@@ -259,7 +261,7 @@ def test_cora_is_learnt_as_well_as_the_specification_measured(shared_data: Path,
             f"seed={seed}",
         )
         ours.append(100 * run.test()["test/acc"])
-        gat.append(100 * run.record["metrics"]["test/acc_gat"])
+        gat.append(100 * run.record.metrics["test/acc_gat"])
     assert mean(gat) >= 81.5, gat
     assert mean(ours) >= 82.0, ours
 

@@ -1,0 +1,76 @@
+"""What a run prints and what it writes to ``run.log``."""
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.hardware import is_first_process
+
+log = logging.getLogger("tenfold")
+
+
+def quieten_libraries(cache: Path) -> None:
+    """Keeps the libraries' tips and known warnings off the console; ``run.log`` still gets what matters."""
+    for pattern in (
+        ".*does not have many workers.*",
+        ".*smaller than the logging interval.*",  # an epoch is one batch, and the steps run on across epochs
+        ".*LeafSpec.*",
+        ".*torch.jit.script.*",
+        ".*anonymous.*",
+    ):
+        warnings.filterwarnings("ignore", message=pattern)
+    os.environ.setdefault("WANDB_SILENT", "true")
+    # else matplotlib and W&B write into the home directory, which a cluster may keep read-only
+    for variable, name in (
+        ("MPLCONFIGDIR", "matplotlib"),
+        ("WANDB_CACHE_DIR", "wandb"),
+        ("WANDB_CONFIG_DIR", "wandb"),
+        ("WANDB_DATA_DIR", "wandb"),
+    ):
+        os.environ.setdefault(variable, str((cache / name).absolute()))
+    # after the variables, as it imports matplotlib; before the levels, as it sets them when it is imported
+    import pytorch_lightning  # noqa: F401
+
+    for name in ("pytorch_lightning", "lightning_fabric", "pytorch_lightning.utilities.rank_zero"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@contextmanager
+def run_log(folder: Path) -> Iterator[None]:
+    """Sends log records, warnings and the traceback of a crash to ``run.log`` while it is open."""
+    if not is_first_process():
+        yield
+        return
+    console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    console.setLevel(logging.WARNING)
+    log.addHandler(console)
+    handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    try:
+        yield
+    except UserError:
+        raise
+    except BaseException as error:
+        log.removeHandler(console)  # run.py prints the traceback
+        with suppress(OSError):
+            log.error("the run ended with %s\n%s", type(error).__name__, traceback.format_exc())
+        error.run_log = folder / "run.log"  # type: ignore[attr-defined]
+        raise
+    finally:
+        logging.captureWarnings(False)
+        root.removeHandler(handler)
+        log.removeHandler(console)
+        root.setLevel(level)
+        handler.close()
