@@ -8,7 +8,9 @@ automatic optimisation, ``self.log``, EarlyStopping, ModelCheckpoint with ``save
 """
 
 import argparse
+import contextlib
 import csv
+import io
 import logging
 import statistics
 import tempfile
@@ -25,7 +27,7 @@ from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.loggers.logger import Logger
 from torch import Tensor, nn
 
-from benchmarks.report import add_arguments, graph_datamodule, print_table, write_report
+from benchmarks.report import Table, add_arguments, graph_datamodule, write_report
 from callbacks.best_weights import BestWeights
 from harness.build import Run, build, build_trainer
 from harness.configuration.compose import compose
@@ -195,17 +197,17 @@ def main() -> None:
             for _ in range(arguments.rounds):
                 for candidate, run in candidates.items():
                     seed_everything(0, verbose=False)
-                    seconds[candidate].append(1000 * run(make(), datamodule, epochs, Path(folder)) / epochs)
+                    with contextlib.redirect_stderr(io.StringIO()):  # the progress lines, not their cost
+                        used = run(make(), datamodule, epochs, Path(folder))
+                    seconds[candidate].append(1000 * used / epochs)
             row: dict[str, Any] = {"model": model, "epochs": epochs}
             row |= {f"{candidate} ms": statistics.median(values) for candidate, values in seconds.items()}
             for candidate in ("harness", "usual"):
                 pairs = zip(seconds[candidate], seconds["plain"], strict=True)
                 row[f"{candidate}/plain"] = statistics.median(a / b for a, b in pairs)
             rows.append(row)
-    print_table(f"CPU time of one epoch on {name}, one thread; medians of {arguments.rounds} rounds", rows)
-    write_report(
-        "harness_overhead", {"data": name, "rounds": arguments.rounds, "rows": rows}, arguments.output
-    )
+    title = f"CPU time of one epoch on {name}, one thread, medians of {arguments.rounds} rounds"
+    write_report("harness_overhead", [Table(title, rows)], arguments.output)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.utils import to_undirected
 
-from benchmarks.report import add_arguments, graph_datamodule, print_table, write_report
+from benchmarks.report import Table, add_arguments, graph_datamodule, write_report
 from benchmarks.training_step import spagan_network, untrained_paths, without_compiled_loops
 from datamodules.graph import SPARSE_BELOW, undirected_edge_index
 from lightning_modules.node_classification.attention import _per_head_dot, attention_sum
@@ -219,9 +219,8 @@ def main() -> None:
     for operation in operations:
         check(operation)
     rows = [measure(operation, arguments.rounds) for operation in operations]
-    print_table(f"Operations on {name}, one thread, CPU time, median of {arguments.rounds}", rows)
-    content = {"graph": name, "rounds": arguments.rounds, "threads": 1, "rows": rows}
-    write_report("operations", content, arguments.output)
+    title = f"CPU time of operations on {name}, one thread, medians of {arguments.rounds} rounds"
+    write_report("operations", [Table(title, rows)], arguments.output)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.report import add_arguments, graph_datamodule, print_table, write_report
+from benchmarks.report import Table, add_arguments, graph_datamodule, write_report
 from lightning_modules.spagan.edge_costs import edge_costs
 from lightning_modules.spagan.path_search import PathSets, find_paths
 
@@ -146,7 +146,7 @@ def load_graph(options: argparse.Namespace) -> tuple[str, Tensor, Tensor, int]:
     return name, graph.edge_index, edge_costs(attention), graph.num_nodes
 
 
-def compare(options: argparse.Namespace) -> dict[str, Any]:
+def compare(options: argparse.Namespace) -> Table:
     """Time every method on the small graph and check that the exact ones agree."""
     name, edge_index, cost, num_nodes = load_graph(options)
     c, r = options.max_path_nodes, options.path_ratio
@@ -177,14 +177,14 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         {
             "method": method,
             "ms": 1e3 * median[method],
-            "best_ms": 1e3 * min(seconds[method]),
-            "speed_up": median["authors"] / median[method],
-            "paths_shared_with_exact": _shared(results[method], exact),
+            "best ms": 1e3 * min(seconds[method]),
+            "speed-up": median["authors"] / median[method],
+            "paths as exact": _shared(results[method], exact),
         }
         for method in methods
     ]
-    print_table(f"{name}: {num_nodes:,} nodes, {edge_index.size(1):,} directed edges, C={c}, r={r}", rows)
-    return {"graph": name, "max_path_nodes": c, "path_ratio": r, "rows": rows}
+    size = f"{num_nodes:,} nodes, {edge_index.size(1):,} directed edges"
+    return Table(f"CPU time of the path search on {name}, one thread ({size}, C={c}, r={r})", rows)
 
 
 def _shared(result: PathSets | dict[int, list[list[int]]], exact: PathSets) -> float:
@@ -198,7 +198,7 @@ def _shared(result: PathSets | dict[int, list[list[int]]], exact: PathSets) -> f
     return sum(shares[c] * sizes[c] for c in longer) / max(1, sum(sizes[c] for c in longer))
 
 
-def power_law(options: argparse.Namespace) -> dict[str, Any]:
+def power_law(options: argparse.Namespace) -> Table:
     """Time and memory of the exact search on a large graph, in a process that does nothing else."""
     num_nodes, edges = options.power_law_nodes, options.power_law_edges // 2
     print(f"\nBuilding a power-law graph of {num_nodes:,} nodes and {2 * edges:,} directed edges ...")
@@ -208,18 +208,11 @@ def power_law(options: argparse.Namespace) -> dict[str, Any]:
         torch.save((edge_index, cost), Path(folder) / "graph.pt")
         del edge_index, cost
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            result: dict[str, Any] = pool.apply(_measure_large, (folder, num_nodes, options))
-    print(
-        f"exact: {result['cpu_seconds']:.1f} s CPU, {result['wall_seconds']:.1f} s wall,"
-        f" {options.threads} thread(s); kept {result['kept']}"
+            row: dict[str, Any] = pool.apply(_measure_large, (folder, num_nodes, options))
+    memory = (
+        "memory above the loaded graph, result included; the graph as 8-byte ids and costs with row pointers"
     )
-    if result["extra_bytes"] is not None:
-        print(
-            f"memory: {result['extra_bytes'] / 2**20:,.0f} MiB above the loaded graph, result included ="
-            f" {result['extra_over_graph']:.2f}x the graph's {result['graph_bytes'] / 2**20:,.0f} MiB"
-            " (8-byte ids and costs, row pointers)"
-        )
-    return result
+    return Table(f"Exact path search on a power-law graph, {options.threads} thread(s) ({memory})", [row])
 
 
 def _measure_large(folder: str, num_nodes: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -237,14 +230,13 @@ def _measure_large(folder: str, num_nodes: int, options: argparse.Namespace) -> 
     extra = None if before is None or peak is None else peak - before
     return {
         "nodes": num_nodes,
-        "directed_edges": cost.numel(),
-        "threads": options.threads,
-        "cpu_seconds": cpu,
-        "wall_seconds": wall,
-        "kept": paths.kept,
-        "graph_bytes": graph_bytes,
-        "extra_bytes": extra,
-        "extra_over_graph": None if extra is None else extra / graph_bytes,
+        "directed edges": cost.numel(),
+        "kept paths": sum(paths.kept.values()),
+        "CPU s": cpu,
+        "wall s": wall,
+        "graph MiB": graph_bytes / 2**20,
+        "search MiB": "not measured" if extra is None else extra / 2**20,
+        "search / graph": "not measured" if extra is None else extra / graph_bytes,
     }
 
 
@@ -286,10 +278,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the comparison, print its table, write its JSON."""
     options = parse(arguments)
     torch.set_num_threads(1)
-    report = {"small_graph": compare(options)}
+    tables = [compare(options)]
     if options.power_law:
-        report["power_law"] = power_law(options)
-    write_report("path_search", report, options.output)
+        tables.append(power_law(options))
+    write_report("path_search", tables, options.output)
 
 
 if __name__ == "__main__":

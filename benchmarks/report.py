@@ -2,7 +2,8 @@
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,28 +41,52 @@ def graph_datamodule(data: str | None) -> tuple[Any, str]:
     return generated, "a generated graph of Cora's size"
 
 
-def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Prints rows of equal keys as a table; floats with three significant digits."""
-    texts = [{key: _text(value) for key, value in row.items()} for row in rows]
-    columns = list(texts[0])
-    widths = {key: max(len(key), *(len(text[key]) for text in texts)) for key in columns}
-    print(f"\n{title}")
-    print("  ".join(f"{key:>{widths[key]}}" for key in columns))
-    for text in texts:
-        print("  ".join(f"{text[key]:>{widths[key]}}" for key in columns))
+@dataclass(frozen=True)
+class Table:
+    """A table of figures: rows of equal keys under a title that says what, where and how it was measured."""
+
+    title: str
+    rows: list[dict[str, Any]]
+
+    def texts(self) -> list[list[str]]:
+        """The head, then the rows, as text; floats with three significant digits."""
+        return [list(self.rows[0]), *([_text(value) for value in row.values()] for row in self.rows)]
+
+    def print(self) -> None:
+        """Prints the table with aligned columns."""
+        texts = self.texts()
+        widths = [max(len(text) for text in column) for column in zip(*texts, strict=True)]
+        print(f"\n{self.title}")
+        for line in texts:
+            print("  ".join(f"{text:>{width}}" for text, width in zip(line, widths, strict=True)))
+
+    def markdown(self) -> str:
+        """The table for a page, its title as a line above."""
+        head, *lines = ("| " + " | ".join(line) + " |" for line in self.texts())
+        rule = "|" + "---|" * len(self.rows[0])
+        return "\n".join([f"{self.title}:", "", head, rule, *lines])
 
 
-def write_report(name: str, content: dict[str, Any], folder: Path = RESULTS) -> None:
-    """Writes ``<folder>/<name>.json``: the content with machine, versions, source state and date."""
+def write_report(name: str, tables: Sequence[Table], folder: Path) -> None:
+    """Prints the tables and writes ``<folder>/<name>.json``: tables, machine, versions, source state, date.
+
+    Args:
+        name: the benchmark's module.
+        tables: what it measured.
+        folder: made if it is not there.
+    """
+    for table in tables:
+        table.print()
     folder.mkdir(parents=True, exist_ok=True)
-    about = {
+    content = {
+        "tables": [asdict(table) for table in tables],
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "hardware": hardware_summary(),
         "versions": versions(),
         "git": git_state(ROOT),
     }
-    write_json(folder / f"{name}.json", {**content, **about})
-    print(f"written: {folder / name}.json")
+    write_json(folder / f"{name}.json", content)
+    print(f"\nwritten: {folder / name}.json")
 
 
 def _text(value: Any) -> str:

@@ -161,7 +161,9 @@ def main() -> None:
 def _run_all(waiting: list[Any], workers: int, data: str | None, done: int, total: int) -> list[str]:
     failures = []
     # spawned, not forked: torch's threads do not survive a fork
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+    context = multiprocessing.get_context("spawn")
+    # and not for ever: what the libraries keep of each run adds up
+    with ProcessPoolExecutor(workers, context, max_tasks_per_child=20) as pool:
         running = {
             pool.submit(run_one, experiment.command(seed), place, data): f"{experiment.key} seed {seed}"
             for experiment, seed, place in waiting

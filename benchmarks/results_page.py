@@ -1,5 +1,6 @@
 """RESULTS.md and the table in README.md, from the finished runs."""
 
+import json
 import re
 import statistics
 from collections.abc import Sequence
@@ -7,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.report import ROOT
+from benchmarks.report import RESULTS, ROOT, Table
 from harness.files import write_text
 
 TRAINED_ABOVE = 50.0
 """Test accuracy in percent; a run below never left the plateau it began on (chance is 14 to 17 %)."""
+
+BENCHMARKS = ("path_search", "training_step", "harness_overhead", "operations")
 
 TITLES = {
     "cora": "Cora",
@@ -110,6 +113,10 @@ Only seeds on which both networks got above {TRAINED_ABOVE:.0f} % are compared.
 ## Where and when
 
 {_provenance(rows)}
+
+## Speed
+
+{_speed(RESULTS)}
 """
     write_text(path, text)
     _fill_readme(table)
@@ -225,6 +232,22 @@ def _provenance(rows: Sequence[dict[str, Any]]) -> str:
             ("source", commits),
         )
     )
+
+
+def _speed(folder: Path) -> str:
+    """The tables of the benchmarks that have been run, each under its command."""
+    parts = []
+    for name in BENCHMARKS:
+        file = folder / f"{name}.json"
+        if file.exists():
+            report = json.loads(file.read_text(encoding="utf-8"))
+            commit = (report["git"]["commit"] or "unknown")[:12]
+            parts.append(
+                f"### `python -m benchmarks.{name}`\n\n{report['date'][:10]}, {report['hardware']['cpu']},"
+                f" torch {report['versions']['torch']}, source {commit}."
+            )
+            parts += [Table(**table).markdown() for table in report["tables"]]
+    return "\n\n".join(parts) or "`make bench` has not been run."
 
 
 def _machine(hardware: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Data
 
 from benchmarks.naive_spagan import NaiveGAT, NaiveSPAGAN
-from benchmarks.report import add_arguments, graph_datamodule, print_table, write_report
+from benchmarks.report import Table, add_arguments, graph_datamodule, write_report
 from lightning_modules.node_classification import attention
 from lightning_modules.node_classification.graph import GraphInputs, prepare
 from lightning_modules.spagan import path_pooling
@@ -178,9 +178,8 @@ def main() -> None:
     datamodule, name = graph_datamodule(arguments.data)
     rows, paths = measure(datamodule.graph, arguments.rounds)
     counts = {c: nodes.size(0) for c, nodes in paths.nodes.items()}
-    print_table(f"Training step on {name}, one thread, CPU time, median of {arguments.rounds}", rows)
-    content = {"graph": name, "rounds": arguments.rounds, "threads": 1, "paths": counts, "rows": rows}
-    write_report("training_step", content, arguments.output)
+    title = f"CPU time of a training step on {name}, one thread, medians of {arguments.rounds} rounds"
+    write_report("training_step", [Table(f"{title}, paths {counts}", rows)], arguments.output)
 
 
 if __name__ == "__main__":
