@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks import results_page
+from benchmarks.report import Table, write_report
 from benchmarks.reproduce import EXPERIMENTS, Experiment, finished
 from benchmarks.results_page import paired_difference, write_page
 
@@ -32,6 +33,7 @@ def readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "README.md"
     path.write_text("before\n<!-- results -->\nold\n<!-- /results -->\nafter\n", encoding="utf-8")
     monkeypatch.setattr(results_page, "ROOT", tmp_path)
+    monkeypatch.setattr(results_page, "RESULTS", tmp_path)
     return path
 
 
@@ -81,6 +83,15 @@ def test_a_run_that_never_trained_is_shown_but_not_compared(tmp_path: Path, read
     assert "15.0 to 83.0" in page
     assert "| +1.50 |" in page
     assert "| 2 of 3 |" in page
+
+
+def test_the_page_holds_the_tables_of_the_benchmarks_that_were_run(tmp_path: Path, readme: Path) -> None:
+    write_report("path_search", [Table("times", [{"method": "ours", "ms": 1.0}])], tmp_path)
+    write_page(tmp_path / "RESULTS.md", [], [])
+    page = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "### `python -m benchmarks.path_search`" in page
+    assert "| ours | 1.00 |" in page
+    assert "benchmarks.operations" not in page
 
 
 def test_experiments_have_names_of_their_own() -> None:
