@@ -35,7 +35,7 @@ def authors_procedure(
     """The kept paths of every length without self paths, found as SPAGAN's code does.
 
     Keeps what makes that code slow: whole shortest-path trees, numpy arrays read element by element, a Python
-    loop over all nodes per round, lists joined anew per node. Its degree is ``|P_i^2|``, so where a neighbour
+    loop over all nodes per round. Its degree is ``|P_i^2|``, so where a neighbour
     is reached more cheaply through a third node, it keeps fewer paths than `find_paths`.
 
     Args:
@@ -74,7 +74,7 @@ def authors_procedure(
             if c > 2:
                 degree = sum(len(path) == 2 for path in paths.values())
                 own = sorted(own, key=costs.__getitem__)[: int(path_ratio * degree)]
-            rows = rows + [paths[end] for end in own]
+            rows += [paths[end] for end in own]
         kept[c] = rows
     return kept
 

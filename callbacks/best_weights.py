@@ -42,7 +42,10 @@ class BestWeights(EpochMetricsCallback):
         self.best_epoch = -1
         self._weights: dict[str, Tensor] = {}
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Here and not in on_fit_start: a fit that resumes restores the callback's state in between.
+        if stage != "fit":
+            return
         self.best_value, self.best_epoch, self._weights = math.nan, -1, {}
 
     def on_epoch_metrics(

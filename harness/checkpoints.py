@@ -21,7 +21,7 @@ def load_checkpoint(module: "ExperimentModule", path: Path) -> None:
         path: a ``best.ckpt`` or ``last.ckpt`` of the same method and the same network settings.
 
     Raises:
-        UserError: if the file is missing, broken, not plain data, or of another network.
+        UserError: if the file is missing, broken, not plain data, of another network or an unfinished run.
     """
     checkpoint = read_checkpoint(path)
     try:
@@ -35,7 +35,12 @@ def load_checkpoint(module: "ExperimentModule", path: Path) -> None:
             f" {missing or (reason[-1].strip() if reason else error)}."
             " Give the model, data and settings that it was trained with (config.yaml of its run folder)."
         ) from error
-    module.phase_index = len(module.phases) - 1
+    done, phases = module.phase_index + 1, len(module.phases)
+    if done != phases:
+        raise UserError(
+            f"ckpt={path} is of an unfinished run: phase {done} of {phases} was its last."
+            " Give a checkpoint of a run that came to its end."
+        )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

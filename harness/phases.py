@@ -37,19 +37,21 @@ def phase_seed(seed: int, phase_index: int) -> int:
 
 @dataclass
 class Record:
-    """What the phases of a run report; every dictionary is by phase but for ``metrics``.
+    """What the phases of a run report; by phase but for ``metrics`` and ``timings``.
 
     Attributes:
         seconds: of training, and of what followed it (``after <phase>``).
         epochs: epochs trained.
         best_epochs: epoch whose weights the phase ended with.
         metrics: numbers that the phases reported, by name.
+        timings: seconds of parts of the above that the method tells of, by name.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
     epochs: dict[str, int] = field(default_factory=dict)
     best_epochs: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
 
 
 def fit_phases(run: Run) -> Record:
@@ -81,6 +83,7 @@ def fit_phases(run: Run) -> Record:
         save_checkpoint(trainer, checkpoints / "best.ckpt", weights_only=True)
         record.epochs[name] = trainer.current_epoch
         module.epochs_before += trainer.current_epoch
+        record.timings |= module.timings
         for logger in run.loggers:
             logger.save()
     return record

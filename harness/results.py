@@ -34,6 +34,7 @@ def summary_lines(results: dict[str, Any], folder: Path) -> list[str]:
             f"{'published':<{width}}  no published value for {results['model']} on {results['data']}"
         )
     spans = [f"{name} {seconds:.1f}" for name, seconds in results["seconds"].items()]
+    spans += [f"({name} {seconds:.4f})" for name, seconds in results["timings"].items()]
     lines.append(f"{'seconds':<{width}}  {' · '.join(spans)}")
     pictures = sorted((folder / "figures").glob("*.png"))
     if pictures:

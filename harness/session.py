@@ -138,6 +138,7 @@ def _results(
         "metrics": record.metrics,
         "published": config["published"],
         "seconds": {name: round(value, 3) for name, value in record.seconds.items()},
+        "timings": {name: round(value, 6) for name, value in record.timings.items()},
         "epochs": record.epochs,
         "best_epochs": record.best_epochs,
         "parameters": sum(parameter.numel() for parameter in run.module.parameters()),

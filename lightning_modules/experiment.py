@@ -27,6 +27,7 @@ class ExperimentModule(LightningModule):
         super().__init__()
         self.phase_index = 0
         self.epochs_before = 0  # epochs of the earlier phases: logged epochs run on
+        self.timings: dict[str, float] = {}  # seconds that the method wants told beside those of its phases
 
     @property
     def phases(self) -> tuple[str, ...]:
@@ -52,6 +53,12 @@ class ExperimentModule(LightningModule):
             Numbers for ``results.json``, by name; may be empty.
         """
         return {}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["phase_index"] = self.phase_index
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.phase_index = checkpoint["phase_index"]
 
     def figures(
         self, datamodule: LightningDataModule, published: dict[str, Any] | None

@@ -7,33 +7,14 @@ their published meaning, and ``current_epoch`` and ``global_step`` count true ep
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from harness.annotations import ClassSpec
 from lightning_modules.experiment import ExperimentModule
 from lightning_modules.optimizers import build_optimizer, build_scheduler
-
-
-@runtime_checkable
-class EpochWatcher(Protocol):
-    """A callback that is told the metrics of every epoch, also of those that share a ``training_step``."""
-
-    def on_epoch_metrics(
-        self, trainer: Trainer, pl_module: LightningModule, epoch: int, metrics: Mapping[str, float]
-    ) -> None:
-        """May set ``trainer.should_stop``.
-
-        Args:
-            trainer: the phase's Trainer.
-            pl_module: the module, with the weights after this epoch.
-            epoch: epochs done in this phase before this one.
-            metrics: ``train/loss``, ``val/loss``, ... of this epoch.
-        """
 
 
 class FullBatchModule(ExperimentModule):
@@ -55,7 +36,7 @@ class FullBatchModule(ExperimentModule):
         self._optimizer_spec = optimizer
         self._scheduler_spec = scheduler
         self.epochs_per_call = epochs_per_call
-        self._watchers: list[EpochWatcher] = []
+        self._watchers: list[Any] = []
 
     @abstractmethod
     def training_loss(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
@@ -76,8 +57,9 @@ class FullBatchModule(ExperimentModule):
         return [optimizer], [build_scheduler(optimizer, self._scheduler_spec)]
 
     def on_train_start(self) -> None:
+        # those of callbacks/epoch_metrics.py: told of every epoch, also of those that share a training_step
         callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
-        self._watchers = [callback for callback in callbacks if isinstance(callback, EpochWatcher)]
+        self._watchers = [callback for callback in callbacks if hasattr(callback, "on_epoch_metrics")]
 
     def training_step(self, batch: Any, batch_idx: int) -> None:
         trainer = self.trainer

@@ -7,10 +7,10 @@ time: without the loops a training step on Cora takes 1.6 times as long
 
 import numpy as np
 
-from lightning_modules.node_classification.compiled import compiled
+from lightning_modules.compiled import compiled_fast
 
 
-@compiled
+@compiled_fast
 def shifted_scores(
     centre_scores: np.ndarray,
     item_scores: np.ndarray,
@@ -40,7 +40,7 @@ def shifted_scores(
                 out[r, h] -= largest[h]
 
 
-@compiled
+@compiled_fast
 def normalise_and_sum(
     alpha: np.ndarray, keep: np.ndarray, items: np.ndarray, ptr: np.ndarray, col: np.ndarray, out: np.ndarray
 ) -> None:
@@ -67,7 +67,7 @@ def normalise_and_sum(
                     out[i, h, d] += weight * items[j, h, d]
 
 
-@compiled
+@compiled_fast
 def attention_backward(
     grad: np.ndarray,
     centre_scores: np.ndarray,

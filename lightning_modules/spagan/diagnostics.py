@@ -53,7 +53,6 @@ class Diagnostics:
         named: dict[str, float] = {"homophily": self.homophily, "chance": self.chance}
         for row, length in enumerate(self.lengths.tolist()):
             named |= {
-                f"found_{length}": float(self.found[row]),
                 f"kept_{length}": float(self.kept[row]),
                 f"agreement_{length}": float(self.agreement[row]),
                 f"weighted_agreement_{length}": float(self.weighted_agreement[row]),

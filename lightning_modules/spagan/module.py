@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from harness.annotations import ClassSpec, NonNegativeFloat, PathLength, PositiveInt, Probability
 from harness.errors import UserError
 from lightning_modules.node_classification.module import NodeClassifier, graph_of
-from lightning_modules.spagan.diagnostics import Diagnostics, diagnose, path_weights
+from lightning_modules.spagan.diagnostics import Diagnostics, diagnose
 from lightning_modules.spagan.edge_costs import edge_costs, unit_costs
 from lightning_modules.spagan.layers import PathAttentionWeights, PathIndex, SPAGANNetwork
 from lightning_modules.spagan.path_search import PathSets, find_paths
@@ -145,11 +145,10 @@ class SPAGAN(NodeClassifier):
             accuracy = float(self.test_metrics(graph)["test/acc"])
             name = "gat" if self.phase == ATTENTION else self.phase
             self.test_accuracies[name] = reported[f"test/acc_{name}"] = accuracy
-            started = time.perf_counter()
             self._find_paths(graph)
-            reported["paths/seconds"] = time.perf_counter() - started
         else:
-            reported |= self._diagnose(graph)[0].scalars()
+            assert self.paths is not None
+            reported |= self._diagnose(graph, self.paths.to(graph.y.device))[0].scalars()
         return reported
 
     def _find_paths(self, graph: Data) -> None:
@@ -160,22 +159,27 @@ class SPAGAN(NodeClassifier):
         else:
             source = self.network.gat if self.phase == ATTENTION else self.network
             costs = edge_costs(source.edge_attention(inputs)[0])
-        before = self.paths
-        self.costs = costs
-        self.paths = find_paths(
+        before, self.costs = self.paths, costs
+        started = time.perf_counter()
+        self.paths = self._search(graph, count_all=False)
+        self.timings["path search"] = time.perf_counter() - started
+        self._path_index = None
+        if before is not None:
+            self.unchanged.append(before.unchanged_fraction(self.paths))
+
+    def _search(self, graph: Data, count_all: bool) -> PathSets:
+        assert self.costs is not None
+        return find_paths(
             graph.edge_index,
-            costs,
+            self.costs.to(graph.edge_index.device),
             graph.num_nodes,
             max_path_nodes=self.max_path_nodes,
             path_ratio=self.path_ratio,
             search=self.path_search,
             choice=self.path_choice,
             threads=torch.get_num_threads(),
-            count_all=True,
+            count_all=count_all,
         )
-        self._path_index = None
-        if before is not None:
-            self.unchanged.append(before.unchanged_fraction(self.paths))
 
     def forward(self, graph: Data) -> Tensor:
         """Log-probabilities ``[N, num_classes]``: the GAT's in its phase, then the path network's."""
@@ -202,11 +206,9 @@ class SPAGAN(NodeClassifier):
             self._path_index = PathIndex.build(self.paths.to(graph.y.device), graph.num_nodes)
         return self._path_index
 
-    def _diagnose(self, graph: Data) -> tuple[Diagnostics, PathAttentionWeights]:
+    def _diagnose(self, graph: Data, paths: PathSets) -> tuple[Diagnostics, PathAttentionWeights]:
         weights = self.network.path_attention(self.prepare(graph)[0], self._index(graph))
-        assert self.paths is not None
         assert self.costs is not None
-        paths = self.paths.to(graph.y.device)
         diagnostics = diagnose(
             paths.nodes,
             paths.found,
@@ -222,53 +224,25 @@ class SPAGAN(NodeClassifier):
     def figures(
         self, datamodule: LightningDataModule, published: dict[str, Any] | None
     ) -> Iterator[tuple[str, "Figure"]]:
-        """The pictures of a trained SPAGAN; see ``pictures.py`` for each."""
-        from lightning_modules.spagan import neighbourhood, neighbourhood_picture, pictures
+        """The pictures of a trained SPAGAN; see ``gallery.py``."""
+        from harness.comparison import Score
+        from lightning_modules.spagan.gallery import gallery
 
         graph = graph_of(datamodule)
-        names = getattr(datamodule, "class_names", None) or [str(label) for label in range(self.num_classes)]
-        found, weights = self._diagnose(graph)
         assert self.paths is not None
-        if self.test_accuracies:
-            labels = {"gat": "GAT (first phase)"}
-            scores = [
-                pictures.Score(labels.get(name, name), acc) for name, acc in self.test_accuracies.items()
-            ]
-            reported = (published["value"], published["spread"]) if published else ()
-            scores.append(pictures.Score("SPAGAN", float(self.test_metrics(graph)["test/acc"]), *reported))
-            yield "method_comparison", pictures.draw_method_comparison(scores, int(graph.test_mask.sum()))
-        yield "edge_costs", pictures.draw_cost_histogram(found.costs)
-        yield (
-            "path_counts",
-            pictures.draw_path_counts(found.lengths, found.found, found.kept, found.self_paths),
-        )
-        sizes = torch.bincount(graph.y, minlength=self.num_classes).cpu().numpy()
-        yield "length_attention", pictures.draw_length_attention(found.lengths, found.mean_beta, names, sizes)
-        yield "path_attention", pictures.draw_attention_spread(found.self_share, found.entropy)
-        yield (
-            "label_agreement",
-            pictures.draw_label_agreement(
-                found.lengths, found.agreement, found.weighted_agreement, found.homophily, found.chance
-            ),
-        )
-        if self.unchanged:
-            yield "unchanged_paths", pictures.draw_unchanged_paths(self.unchanged)
-        if not bool(graph.test_mask.any()):
-            return
-        nodes = self.paths.to(graph.y.device).nodes
-        path_weight = path_weights(nodes, weights.alpha, weights.beta)
-        centre = neighbourhood.choose_node(nodes, path_weight, graph.edge_index, graph.test_mask)
-        cut = neighbourhood.extract_neighbourhood(centre, nodes, path_weight, graph.edge_index, graph.y)
-        yield (
-            "neighbourhood",
-            neighbourhood_picture.draw_neighbourhood(
-                cut,
-                names,
-                "A test node of moderate degree that puts much weight on paths of three nodes and more",
-            ),
-        )
+        # training stops a search early; only the picture of what was found needs all paths counted
+        paths = self.paths if self.paths.found_is_total else self._search(graph, count_all=True)
+        paths = paths.to(graph.y.device)
+        diagnostics, weights = self._diagnose(graph, paths)
+        labels = {"gat": "GAT (first phase)"}
+        scores = [Score(labels.get(name, name), accuracy) for name, accuracy in self.test_accuracies.items()]
+        reported = (published["value"], published["spread"]) if published else ()
+        scores.append(Score("SPAGAN", float(self.test_metrics(graph)["test/acc"]), *reported))
+        names = getattr(datamodule, "class_names", None) or [str(label) for label in range(self.num_classes)]
+        yield from gallery(graph, paths, weights, diagnostics, names, scores, self.unchanged)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
         checkpoint["spagan"] = {
             "paths": None if self.paths is None else self.paths.to("cpu").state(),
             "costs": None if self.costs is None else self.costs.cpu(),
@@ -277,6 +251,7 @@ class SPAGAN(NodeClassifier):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
         state = checkpoint["spagan"]
         self.paths = None if state["paths"] is None else PathSets.from_state(state["paths"])
         self.costs = state["costs"]

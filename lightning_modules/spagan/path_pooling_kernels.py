@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from lightning_modules.node_classification.compiled import compiled
+from lightning_modules.compiled import compiled_fast
 
 
-@compiled
+@compiled_fast
 def max_backward(
     grad: np.ndarray, features: np.ndarray, out: np.ndarray, ends: np.ndarray, d_features: np.ndarray
 ) -> None:

@@ -23,7 +23,7 @@ def trainer(min_epochs: int | None = 1) -> Any:
 def epochs_until_stop(callback: BestWeights, values: list[float], min_epochs: int | None = 1) -> int | None:
     """How many epochs run when ``values`` are measured; None where nothing ends them."""
     fake, module = trainer(min_epochs), nn.Linear(1, 1)
-    callback.on_fit_start(fake, module)
+    callback.setup(fake, module, "fit")
     for epoch, value in enumerate(values):
         callback.on_epoch_metrics(fake, module, epoch, {"val/loss": value})
         if fake.should_stop:
@@ -95,7 +95,7 @@ def test_a_fit_without_a_best_value_does_not_restore_the_one_before() -> None:
 
 def test_the_weights_of_the_best_epoch_come_back() -> None:
     callback, fake, module = BestWeights("val/loss", "min", None), trainer(), nn.Linear(3, 2)
-    callback.on_fit_start(fake, module)
+    callback.setup(fake, module, "fit")
     seen = []
     for epoch, value in enumerate([3.0, 1.0, 2.0, 1.0]):
         with torch.no_grad():
@@ -108,7 +108,7 @@ def test_the_weights_of_the_best_epoch_come_back() -> None:
 
 def test_buffers_come_back_too() -> None:
     callback, fake, module = BestWeights("val/loss", "min", None), trainer(), nn.BatchNorm1d(2)
-    callback.on_fit_start(fake, module)
+    callback.setup(fake, module, "fit")
     module(torch.randn(8, 2, generator=torch.Generator().manual_seed(0)))
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     callback.on_epoch_metrics(fake, module, 0, {"val/loss": 1.0})
@@ -134,7 +134,7 @@ def test_an_unknown_monitor_is_answered_with_the_nearest() -> None:
 
 def test_a_graph_without_validation_nodes_keeps_its_last_weights() -> None:
     callback, fake, module = BestWeights("val/loss", "min", 1), trainer(), nn.Linear(1, 1)
-    callback.on_fit_start(fake, module)
+    callback.setup(fake, module, "fit")
     for epoch in range(5):
         callback.on_epoch_metrics(fake, module, epoch, {"train/loss": 1.0 + epoch, "train/acc": 0.5})
     assert not fake.should_stop

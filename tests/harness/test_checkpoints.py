@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from harness.build import build_module
 from harness.checkpoints import load_checkpoint, read_checkpoint
@@ -153,11 +154,24 @@ def test_plain_data_without_weights_is_no_checkpoint(tmp_path: Path, content: An
         read_checkpoint(path)
 
 
+def test_a_checkpoint_of_an_unfinished_run_is_refused(tmp_path: Path) -> None:
+    class Stop(Callback):
+        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            if pl_module.phase_index == 1:
+                raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        fit(tmp_path / "run", *SPAGAN, "trainer.max_epochs=3", extra=[Stop()])
+    with pytest.raises(UserError, match="unfinished run: phase 1 of 2 was its last"):
+        load_checkpoint(fresh(*SPAGAN), tmp_path / "run" / "checkpoints" / "best.ckpt")
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ({"state_dict": {}}, "Missing key"),
-        ({"state_dict": {"network.hidden.weight": 1.0}}, "does not fit"),
+        ({"state_dict": {}}, "it has no 'phase_index'"),
+        ({"state_dict": {}, "phase_index": 0}, "Missing key"),
+        ({"state_dict": {"network.hidden.weight": 1.0}, "phase_index": 0}, "does not fit"),
         ({"state_dict": [1, 2]}, "does not fit"),
         ({"state_dict": None}, "does not fit"),
     ],

@@ -8,31 +8,21 @@ not its degree, and the frontier never holds more entries than there are settled
 # mypy: disable-error-code="no-untyped-def"
 # Types are numba's to infer; `best_first.search` is the typed door.
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
+
+from lightning_modules.compiled import compiled
 
 _INSERTION_SORT_MAX = 32
 _NODE_BITS = 32
 _NODE_MASK = (1 << _NODE_BITS) - 1
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile on first call, keeping the result on disk where the cache folder can be written."""
-    try:
-        return numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # numba finds no writable cache folder, e.g. a read-only installation
-        return numba.njit(nogil=True)(function)
-
-
-@_compiled
+@compiled
 def _less(cost_a, node_a, cost_b, node_b):
     return cost_a < cost_b or (cost_a == cost_b and node_a < node_b)
 
 
-@_compiled
+@compiled
 def sort_rows_by_cost(offsets, neighbour, cost):
     """Sort the edges of every row by (cost, neighbour), in place and without scratch memory.
 
@@ -75,7 +65,7 @@ def sort_rows_by_cost(offsets, neighbour, cost):
             cost[start + hole], neighbour[start + hole] = w, v
 
 
-@_compiled
+@compiled
 def _push(heap_cost, heap_rank, heap_owner, size, w, rank, owner):
     hole = size
     while hole > 0:
@@ -88,7 +78,7 @@ def _push(heap_cost, heap_rank, heap_owner, size, w, rank, owner):
     heap_cost[hole], heap_rank[hole], heap_owner[hole] = w, rank, owner
 
 
-@_compiled
+@compiled
 def _replace_top(heap_cost, heap_rank, heap_owner, size, w, rank, owner):
     hole = 0
     while True:
@@ -107,7 +97,7 @@ def _replace_top(heap_cost, heap_rank, heap_owner, size, w, rank, owner):
     heap_cost[hole], heap_rank[hole], heap_owner[hole] = w, rank, owner
 
 
-@_compiled
+@compiled
 def _next_edge(edge, end, neighbour, cost, base, limit, seen_by, centre):
     """First edge from ``edge`` on that leads to an unsettled node within ``limit``, or -1."""
     while edge < end and seen_by[neighbour[edge]] == centre:
@@ -117,7 +107,7 @@ def _next_edge(edge, end, neighbour, cost, base, limit, seen_by, centre):
     return -1
 
 
-@_compiled
+@compiled
 def _comes_first(a, b, node, parent):
     """Whether the path to settled entry ``a`` is lexicographically before that to ``b``, equally long."""
     first = False
@@ -128,7 +118,7 @@ def _comes_first(a, b, node, parent):
     return first
 
 
-@_compiled
+@compiled
 def _complete(waiting, found, keep, max_nodes):
     """Whether no further path of any length is wanted or possible.
 
@@ -143,7 +133,7 @@ def _complete(waiting, found, keep, max_nodes):
     return True
 
 
-@_compiled
+@compiled
 def _enlarged(rows, length, path_cost):
     size = length.size
     more_rows = np.empty((2 * size, rows.shape[1]), np.int32)
@@ -153,7 +143,7 @@ def _enlarged(rows, length, path_cost):
     return more_rows, more_length, more_cost
 
 
-@_compiled
+@compiled
 def search_centres(first, last, offsets, neighbour, cost, keep, max_nodes, limit, stop_early):
     """Paths of the centres ``first`` to ``last - 1``.
 
@@ -279,7 +269,7 @@ def search_centres(first, last, offsets, neighbour, cost, keep, max_nodes, limit
     return rows[:written], length[:written], path_cost[:written], found, kept
 
 
-@_compiled
+@compiled
 def copy_length(rows, length, path_cost, wanted, nodes, cost):
     """Copy the paths of ``wanted`` nodes, in order, to ``nodes [M, wanted]`` and ``cost [M]``."""
     end = 0

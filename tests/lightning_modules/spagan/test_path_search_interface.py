@@ -119,11 +119,11 @@ def test_missing_numba_falls_back_to_scipy_and_says_so(monkeypatch, caplog):
 
 
 def test_kernels_compile_where_no_cache_folder_can_be_written():
-    from lightning_modules.spagan.path_search.best_first_kernels import _compiled
+    from lightning_modules.compiled import compiled
 
     namespace: dict = {}
     exec("def add(a, b):\n    return a + b", namespace)  # a function without a file has no place for a cache
-    assert _compiled(namespace["add"])(2, 3) == 5
+    assert compiled(namespace["add"])(2, 3) == 5
 
 
 def test_importing_the_search_imports_neither_numba_nor_scipy():
