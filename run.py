@@ -53,6 +53,9 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("stopped by the keyboard", file=sys.stderr)
         return 130
+    except SystemExit as stopped:  # Lightning's answer to SIGTERM, without a code
+        print("stopped by a signal", file=sys.stderr)
+        return stopped.code if isinstance(stopped.code, int) and stopped.code else 143
     except Exception as error:
         traceback.print_exc()
         where = getattr(error, "run_log", None)

@@ -19,6 +19,7 @@ from rich.progress import (
 
 from callbacks.epoch_metrics import EpochMetricsCallback
 from harness.annotations import NonNegativeFloat
+from harness.run_log import tell
 
 
 class Progress(EpochMetricsCallback):
@@ -44,7 +45,7 @@ class Progress(EpochMetricsCallback):
         title = _title(pl_module)
         console = Console(file=sys.stderr)
         if not console.is_terminal:
-            print(f"{title}: up to {trainer.max_epochs} epochs", file=sys.stderr, flush=True)
+            tell(f"{title}: up to {trainer.max_epochs} epochs")
             return
         self._bar = Bar(
             TextColumn(title),
@@ -66,9 +67,8 @@ class Progress(EpochMetricsCallback):
         self._last_epoch, self._metrics = epoch + 1, metrics
         now = time.monotonic()
         if self._bar is not None:
-            if (
-                now - self._last_print >= 0.1 or epoch == 0
-            ):  # drawing each epoch would cost more than the epoch
+            # drawing each epoch would cost more than the epoch
+            if now - self._last_print >= 0.1 or epoch == 0:
                 self._bar.update(self._task, completed=epoch + 1, metrics=_format(metrics))
                 self._last_print = now
             return
@@ -82,14 +82,14 @@ class Progress(EpochMetricsCallback):
         self._close()
         if trainer.is_global_zero and self._last_epoch:
             why = "patience ended it" if trainer.should_stop else "all its epochs"
-            print(f"{_title(pl_module)}: {self._last_epoch} epochs, {why}", file=sys.stderr, flush=True)
+            tell(f"{_title(pl_module)}: {self._last_epoch} epochs, {why}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._close()  # else the terminal stays without a cursor
 
     def _print_line(self, pl_module: LightningModule) -> None:
         line = f"{_title(pl_module)}: epoch {self._last_epoch}  {_format(self._metrics)}"
-        print(line, file=sys.stderr, flush=True)
+        tell(line)
 
     def _close(self) -> None:
         if self._bar is not None:

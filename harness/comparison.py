@@ -36,7 +36,7 @@ def draw_method_comparison(scores: Sequence[Score], num_test_nodes: int | None =
 
     Args:
         scores: one per method, drawn from top to bottom.
-        num_test_nodes: draws the sampling error of the measured values, sqrt(p(1-p)/n), as a whisker.
+        num_test_nodes: draws the standard error of the measured values, sqrt(p(1-p)/n), as a whisker.
     """
     figure, (axes,) = new_figure(_comparison_title(scores), height=1.9 + 0.8 * len(scores))
     for row, score in enumerate(scores):
@@ -52,7 +52,7 @@ def draw_method_comparison(scores: Sequence[Score], num_test_nodes: int | None =
     axes.grid(visible=False, axis="y")
     axes.margins(x=0.12)
     axes.set_xlabel("Test accuracy (%)")
-    whisker = f" (whisker: sampling error, {num_test_nodes:,} test nodes)" if num_test_nodes else ""
+    whisker = f" (whisker: ± one standard error, {num_test_nodes:,} test nodes)" if num_test_nodes else ""
     measured = axes.plot([], [], "o", color=PALETTE[0], markersize=9, label=f"this run{whisker}")
     published = axes.plot(
         [], [], "D", color=MUTED, markerfacecolor="white", markersize=7, label="published (± spread)"

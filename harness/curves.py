@@ -218,7 +218,7 @@ def _mark_phases(above: "Axes", below: "Axes", phases: Sequence[PhaseMark], epoc
         for axes in (above, below):
             axes.axvline(phase.start - 0.5, color=FAINT if is_crowded else INK, linewidth=1.0)
     occupied: list[float] = []
-    for number, phase in enumerate(phases):
+    for number, phase in enumerate(phases, start=1):
         text = str(number) if is_crowded else f"{number}: {phase.name}"
         if phase.best is not None and len(phases) <= BEST_UP_TO_PHASES:
             text += f" (best epoch {phase.best:g})"

@@ -24,6 +24,12 @@ def check_available(hardware: dict[str, Any]) -> None:
     """
     import torch
 
+    launched = any(name in os.environ for name in ("TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "WORLD_SIZE"))
+    if hardware["num_nodes"] > 1 and not launched:
+        raise UserError(
+            f"hardware.num_nodes={hardware['num_nodes']}, but no launcher has started this process, so it"
+            " would wait for the others for ever. Start it on every machine with torchrun or srun."
+        )
     accelerator, devices, precision = hardware["accelerator"], hardware["devices"], hardware["precision"]
     gpus = torch.cuda.device_count()
     if accelerator == "gpu" and gpus == 0:

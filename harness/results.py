@@ -1,10 +1,10 @@
 """``results.json`` and the last lines of a run."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 from harness.files import write_json
+from harness.run_log import tell
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:
@@ -64,4 +64,5 @@ def is_share(metric: str) -> bool:
 
 def print_summary(results: dict[str, Any], folder: Path) -> None:
     """Prints :func:`summary_lines` to stdout."""
-    print("\n".join(summary_lines(results, folder)), file=sys.stdout, flush=True)
+    for line in summary_lines(results, folder):
+        tell(line, result=True)

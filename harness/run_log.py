@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -13,6 +14,17 @@ from harness.errors import UserError
 from harness.hardware import is_first_process
 
 log = logging.getLogger("tenfold")
+
+
+def tell(line: str, *, result: bool = False) -> None:
+    """Prints a line of a run's progress and writes it to ``run.log``.
+
+    Args:
+        line: the text.
+        result: True for the result, which goes to stdout; progress goes to stderr.
+    """
+    print(line, file=sys.stdout if result else sys.stderr, flush=True)
+    log.info(line)
 
 
 def quieten_libraries(cache: Path) -> None:
@@ -26,6 +38,10 @@ def quieten_libraries(cache: Path) -> None:
     ):
         warnings.filterwarnings("ignore", message=pattern)
     os.environ.setdefault("WANDB_SILENT", "true")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError:  # a read-only place, or a file; what is cached here can be made again
+        cache = Path(tempfile.gettempdir()) / f"tenfold-{os.getuid()}"
     # else matplotlib and W&B write into the home directory, which a cluster may keep read-only
     for variable, name in (
         ("MPLCONFIGDIR", "matplotlib"),

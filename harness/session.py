@@ -26,10 +26,11 @@ from harness.run_folder import (
     check_writable,
     create_run_folder,
     leave_run_folder,
+    masked,
     masked_command,
     write_config,
 )
-from harness.run_log import run_log
+from harness.run_log import run_log, tell
 from harness.system import git_state, hardware_summary, peak_gpu_memory_mb, peak_memory_mb, versions
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ def run_session(config: dict[str, Any], choices: dict[str, str], command: list[s
             _announce(config, choices, folder)
             _tell_pictures(callbacks, config["published"])
             loggers = build_loggers(config["logger"], folder)
+            for logger in loggers:
+                logger.log_hyperparams(masked(config))
             run = Run(config, folder, module, datamodule, callbacks, loggers)
             record = _execute(run)
             record.seconds = {"setup": setup} | record.seconds
@@ -162,9 +165,8 @@ def _tell_pictures(callbacks: list["Callback"], published: dict[str, Any] | None
 def _announce(config: dict[str, Any], choices: dict[str, str], folder: Path) -> None:
     if is_first_process():
         hardware = config["hardware"]
-        print(
+        tell(
             f"tenfold {config['mode']}: {choices['model']} on {choices['data']}, seed {config['seed']},"
-            f" {hardware['accelerator']} {hardware['precision']}, {hardware['threads']} thread(s)\n{folder}",
-            file=sys.stderr,
-            flush=True,
+            f" {hardware['accelerator']} {hardware['precision']}, {hardware['threads']} thread(s)"
         )
+        tell(str(folder))

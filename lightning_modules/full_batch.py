@@ -6,6 +6,7 @@ else changes: every epoch is one optimiser step and one validation, patience and
 their published meaning, and ``current_epoch`` and ``global_step`` count true epochs and steps.
 """
 
+import math
 from abc import abstractmethod
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.annotations import ClassSpec
+from harness.errors import UserError
 from lightning_modules.experiment import ExperimentModule
 from lightning_modules.optimizers import build_optimizer, build_scheduler
 
@@ -72,6 +74,11 @@ class FullBatchModule(ExperimentModule):
         rows: list[dict[str, float]] = []
         for epoch in range(first, last):
             metrics = self._run_epoch(batch)
+            if not math.isfinite(metrics["train/loss"]):
+                raise UserError(
+                    f"training diverged: train/loss is {metrics['train/loss']} in epoch {epoch} of phase"
+                    f" {self.phase}. Lower model.optimizer.lr."
+                )
             rows.append(metrics)
             for watcher in self._watchers:
                 watcher.on_epoch_metrics(trainer, self, epoch, metrics)

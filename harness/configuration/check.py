@@ -85,11 +85,15 @@ def _check_root(config: Mapping[str, Any]) -> list[Problem]:
         node = config.get(group)
         if node is not None and not isinstance(node, Mapping):
             raise UserError(f"{group} must be a group of named entries, got {node!r}.")
-    if config.get("mode") in ("test", "predict") and not config.get("ckpt"):
-        mode = config["mode"]
-        problems.append(
-            Problem("ckpt", f"mode={mode} needs a checkpoint: add ckpt=<run folder>/checkpoints/best.ckpt.")
-        )
+    if config.get("mode") in ("test", "predict"):
+        mode, ckpt = config["mode"], config.get("ckpt")
+        fix = "ckpt=<run folder>/checkpoints/best.ckpt"
+        if not ckpt:
+            problems.append(Problem("ckpt", f"mode={mode} needs a checkpoint: add {fix}."))
+        elif isinstance(ckpt, str) and "://" in ckpt:
+            problems.append(Problem("ckpt", f"ckpt={ckpt} is an address; only files are read. Give {fix}."))
+        elif isinstance(ckpt, str) and not Path(ckpt).expanduser().is_file():
+            problems.append(Problem("ckpt", f"ckpt={ckpt}: there is no such file. Give {fix}."))
     return problems
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from harness.errors import UserError, nearest
@@ -82,7 +83,9 @@ def parse(arguments: Sequence[str]) -> Request:
         elif word.startswith("-"):
             raise _unknown_flag(word, words)
         else:
-            overrides.append(word)
+            key, equals, value = word.partition("=")
+            # the shell leaves key=~/x as it is, and the override grammar has no tilde
+            overrides.append(f"{key}{equals}{Path(value).expanduser()}" if value.startswith("~/") else word)
     if resolve and action != "config":
         raise UserError("--resolve belongs to --cfg job: python run.py model=gat --cfg job --resolve")
     return Request(tuple(overrides), action, resolve)

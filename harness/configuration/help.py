@@ -36,7 +36,6 @@ _EXAMPLES = [
 _ENVIRONMENT = [
     ("TENFOLD_DATA", "folder of data sets, the default of paths.data; may be read-only"),
     ("TENFOLD_CACHE", "folder for what is derived or downloaded, the default of paths.cache"),
-    ("WANDB_API_KEY", "only for W&B online; without it runs are logged to files"),
 ]
 
 _NOTES = """\
@@ -48,7 +47,7 @@ where it exists; ~experiment leaves it out.
 
 To see the keys of a choice: python run.py model=gat --help. To see the composed configuration:
 python run.py model=gat data=cora --cfg job, with --resolve to have references replaced by values. A key of
-the class that the file does not list is added with a plus: +trainer.gradient_clip_val=1.0."""
+the class that the file does not list is added with a plus: +trainer.max_steps=100."""
 
 
 def groups(conf: Path = CONF) -> dict[str, list[str]]:

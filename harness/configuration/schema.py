@@ -27,11 +27,10 @@ ROOT: Fields = {
     "seed": Annotated[int, Field(ge=0, lt=2**32)],
     "mode": Literal["fit", "test", "predict"],
     "ckpt": str | None,
-    "resume": str | None,
     "paths": dict[str, Any],
     "published": dict[str, Any] | None,
 }
-ROOT_OPTIONAL = frozenset({"ckpt", "resume", "published"})
+ROOT_OPTIONAL = frozenset({"ckpt", "published"})
 
 _Folder = Annotated[str, Field(min_length=1)]
 

@@ -286,6 +286,4 @@ def _draw_legends(side: "Axes", neighbourhood: Neighbourhood, class_names: Seque
 def _title(neighbourhood: Neighbourhood, class_names: Sequence[str]) -> str:
     far = sum(path.weight for path in neighbourhood.paths if len(path.nodes) > 2)
     name = class_label(class_names, int(neighbourhood.classes[0]))
-    return (
-        f"Node {neighbourhood.node_ids[0]} ({name}): {100 * far:.0f} % of its weight lies beyond neighbours"
-    )
+    return f"Node {neighbourhood.node_ids[0]} ({name}): {100 * far:.0f} % of its weight beyond neighbours"

@@ -12,7 +12,7 @@ from lightning_modules.spagan.path_search.graph import CostGraph, build_graph
 from lightning_modules.spagan.path_search.paths import Block, PathSets, add_self_paths, assemble
 from lightning_modules.spagan.path_search.sampling import path_quota, random_choice
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("tenfold")
 
 Search = Literal["exact", "scipy", "hop_limited"]
 Choice = Literal["cheapest", "random"]

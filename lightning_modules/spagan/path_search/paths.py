@@ -73,8 +73,27 @@ class PathSets:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> "PathSets":
-        """The sets that `state` described."""
-        return cls(**state)
+        """The sets that `state` described.
+
+        Raises:
+            ValueError: if it describes no path sets: wrong keys, types, shapes, node ids or order.
+        """
+        sets = cls(**state)
+        count = sets.num_nodes
+        for c, nodes in sets.nodes.items():
+            cost = sets.cost[c]
+            good = (
+                nodes.dtype == torch.long
+                and nodes.dim() == 2
+                and nodes.size(1) == c
+                and cost.shape == nodes.shape[:1]
+                and bool(((nodes >= 0) & (nodes < count)).all())
+                and bool((nodes[1:, 0] >= nodes[:-1, 0]).all())
+                and int(sets.is_self_path(c).sum()) == count
+            )
+            if not good:
+                raise ValueError(f"its paths of {c} nodes are damaged")
+        return sets
 
     def equal(self, other: "PathSets") -> bool:
         """Whether both hold the same paths at the same costs, bit for bit."""
