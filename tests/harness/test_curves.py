@@ -40,7 +40,7 @@ def test_line_is_broken_and_marked_at_the_phase_switch():
     assert any(list(line.get_xdata()) == [3.5, 3.5] for line in above.lines)
     train_parts = [list(line.get_xdata()) for line in above.lines if len(line.get_xdata()) == 4]
     assert train_parts == [[0, 1, 2, 3], [4, 5, 6, 7]] * 2
-    assert [text.get_text() for text in above.texts] == ["0: nodes (best epoch 2)", "1: paths (best epoch 7)"]
+    assert [text.get_text() for text in above.texts] == ["1: nodes (best epoch 2)", "2: paths (best epoch 7)"]
     assert {"best epoch, restored", "test, restored weights"} <= set(legend_of(figure))
     assert below.get_xlabel() == "Epoch, counted across phases"
 
