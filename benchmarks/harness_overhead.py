@@ -41,7 +41,7 @@ class OneLayer(NodeClassifier):
     """A linear classifier of the features: hardly any work, so that the loop is all there is."""
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
-        super().__init__(num_classes, {"name": "Adam", "lr": 0.01, "weight_decay": 5e-4}, None, 10)
+        super().__init__(num_classes, {"name": "Adam", "lr": 0.01, "weight_decay": 5e-4}, None, 25)
         self.network = _LogSoftmaxLinear(in_channels, num_classes)
 
 

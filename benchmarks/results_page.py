@@ -265,8 +265,9 @@ def _fill_readme(table: str) -> None:
     before = readme.read_text(encoding="utf-8")
     short = "\n".join("|".join(line.split("|")[:7]) + "|" for line in table.splitlines())
     more = (
-        "Test accuracy over seeds, written by `make reproduce`. [RESULTS.md](RESULTS.md) has the commands, the"
-        " paired\ncomparison of SPAGAN with GAT, the authors' initialisation, the embedded graphs and all timings."
+        "Test accuracy over seeds, written by `make reproduce`. [RESULTS.md](RESULTS.md) has the commands,"
+        " the paired\ncomparison of SPAGAN with GAT, the authors' initialisation, the embedded graphs and all"
+        " timings."
     )
     after = re.sub(
         r"(<!-- results -->).*?(<!-- /results -->)",

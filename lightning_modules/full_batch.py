@@ -71,9 +71,10 @@ class FullBatchModule(ExperimentModule):
             last = min(last, trainer.max_epochs)
         if trainer.max_steps != -1:
             last = min(last, first + trainer.max_steps - self.global_step)
+        optimizer, scheduler = self.optimizers(), self.lr_schedulers()
         rows: list[dict[str, float]] = []
         for epoch in range(first, last):
-            metrics = self._run_epoch(batch)
+            metrics = self._run_epoch(batch, optimizer, scheduler)
             if not math.isfinite(metrics["train/loss"]):
                 raise UserError(
                     f"training diverged: train/loss is {metrics['train/loss']} in epoch {epoch} of phase"
@@ -93,14 +94,12 @@ class FullBatchModule(ExperimentModule):
         """For a Trainer that validates by itself; the harness leaves that loop out."""
         self.log_dict(self.validation_metrics(batch), batch_size=1)
 
-    def _run_epoch(self, batch: Any) -> dict[str, float]:
+    def _run_epoch(self, batch: Any, optimizer: Any, scheduler: Any) -> dict[str, float]:
         self.train()
-        optimizer: Any = self.optimizers()
         loss, logged = self.training_loss(batch)
         optimizer.zero_grad()
         self.manual_backward(loss)
         optimizer.step()
-        scheduler: Any = self.lr_schedulers()
         if scheduler is not None:
             scheduler.step()
         self.eval()
