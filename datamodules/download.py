@@ -18,6 +18,7 @@ import http.client
 import os
 import socket
 import ssl
+import tempfile
 import time
 import urllib.error
 import urllib.parse
@@ -248,11 +249,11 @@ def _writable_target(file: RemoteFile, root: str, cache: str) -> Path:
     """
     for base in (root, cache):
         target = Path(base).expanduser() / file.path
-        probe = target.with_name(f".write_test.{os.getpid()}")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
+            # a name of its own each time: threads of one process may try at once
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".write_test."):
+                pass
         except OSError as error:
             if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
                 raise
