@@ -15,7 +15,7 @@ from lightning_modules.node_classification.module import NodeClassifier, graph_o
 from lightning_modules.spagan.diagnostics import Diagnostics, diagnose
 from lightning_modules.spagan.edge_costs import edge_costs, unit_costs
 from lightning_modules.spagan.layers import PathAttentionWeights, PathIndex, SPAGANNetwork
-from lightning_modules.spagan.path_search import PathSets, find_paths
+from lightning_modules.spagan.path_search import PathSets, find_paths, warm_up
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -160,9 +160,7 @@ class SPAGAN(NodeClassifier):
             source = self.network.gat if self.phase == ATTENTION else self.network
             costs = edge_costs(source.edge_attention(inputs)[0])
         before, self.costs = self.paths, costs
-        if self.path_search == "exact":  # compiles or loads the kernels outside of the time told
-            pair = torch.tensor([[0, 1], [1, 0]])
-            find_paths(pair, torch.ones(2), 2, max_path_nodes=self.max_path_nodes, path_ratio=0.0)
+        warm_up(self.path_search, self.max_path_nodes)
         started = time.perf_counter()
         self.paths = self._search(graph, count_all=False)
         self.timings["path search"] = time.perf_counter() - started

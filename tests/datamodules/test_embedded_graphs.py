@@ -129,6 +129,23 @@ def test_only_signals_carry_their_class() -> None:
     assert abs(float(graph.x[40:].std()) - 0.3) < 0.02
 
 
+def test_a_signal_is_two_on_its_class_coordinate_and_all_else_is_noise_of_three_tenths() -> None:
+    signals, noise = [], []
+    for seed in range(5):
+        graph = ready("relay_graph", seed).graph
+        assert graph is not None
+        place = (torch.arange(40), graph.y[:40])
+        signals.append(graph.x[place])
+        rest = torch.ones_like(graph.x, dtype=torch.bool)
+        rest[place] = False
+        noise.append(graph.x[rest])
+    signal, other = torch.cat(signals), torch.cat(noise)
+    assert float(signal.mean()) == pytest.approx(2.0, abs=0.1)
+    assert float(signal.std()) == pytest.approx(0.3, abs=0.05)
+    assert float(other.mean()) == pytest.approx(0.0, abs=0.02)
+    assert float(other.std()) == pytest.approx(0.3, abs=0.01)
+
+
 def test_mini_citation_has_exact_degree_and_homophily() -> None:
     graph = ready("mini_citation").graph
     assert graph is not None
@@ -143,12 +160,33 @@ def test_mini_citation_has_exact_degree_and_homophily() -> None:
 
 
 def test_mini_citation_words_follow_their_topic() -> None:
-    module = ready("mini_citation")
-    assert module.graph is not None
-    words = (features(module) > 0).float()
-    own = torch.stack([words[module.graph.y == c, 24 * c : 24 * c + 24].mean() for c in range(4)])
-    torch.testing.assert_close(own, torch.full((4,), 0.08), atol=0.02, rtol=0)
-    torch.testing.assert_close(words[:, 96:].mean(), torch.tensor(0.02), atol=0.005, rtol=0)
+    shares = []
+    for seed in range(3):
+        module = ready("mini_citation", seed)
+        assert module.graph is not None
+        words = (features(module) > 0).float()
+        # by class of the paper and topic of the word; the last topic is nobody's
+        shares.append(
+            torch.stack([words[module.graph.y == c].view(-1, 5, 24).mean((0, 2)) for c in range(4)])
+        )
+    share = torch.stack(shares).mean(0)
+    own = torch.eye(4, 5, dtype=torch.bool)
+    torch.testing.assert_close(share[own], torch.full((4,), 0.08), atol=0.01, rtol=0)
+    torch.testing.assert_close(share[~own], torch.full((16,), 0.02), atol=0.005, rtol=0)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_mini_citation_s_sizes_do_not_depend_on_its_seed(seed: int) -> None:
+    graph = ready("mini_citation", seed).graph
+    assert graph is not None
+    row, col = graph.edge_index
+    assert len(row) / graph.num_nodes == 4.0
+    assert float((graph.y[row] == graph.y[col]).float().mean()) == pytest.approx(0.8)
+    assert torch.bincount(graph.y[graph.train_mask]).tolist() == [10] * 4
+    assert [int(mask.sum()) for mask in (graph.val_mask, graph.test_mask)] == [100, 300]
+    sums = features(ready("mini_citation", seed)).sum(1)
+    torch.testing.assert_close(sums[sums > 0], torch.ones(int((sums > 0).sum())))
+    assert int((sums > 0).sum()) > 570
 
 
 def test_drawn_edges_are_distinct_and_of_the_asked_kind() -> None:

@@ -5,7 +5,7 @@
 on a GPU; differs from the exact sets where a longer path undercuts a short one).
 """
 
-from lightning_modules.spagan.path_search.find import Choice, Search, find_paths
+from lightning_modules.spagan.path_search.find import Choice, Search, find_paths, warm_up
 from lightning_modules.spagan.path_search.paths import PathSets
 
-__all__ = ["Choice", "PathSets", "Search", "find_paths"]
+__all__ = ["Choice", "PathSets", "Search", "find_paths", "warm_up"]

@@ -89,6 +89,12 @@ def find_paths(
     return assemble(blocks, num_nodes, cost.dtype, sees_all).to(device)
 
 
+def warm_up(search: Search, max_path_nodes: int) -> None:
+    """Compile or load what ``search`` needs, on two nodes, so that a search can be timed by itself."""
+    pair = torch.tensor([[0, 1], [1, 0]])
+    find_paths(pair, torch.ones(2), 2, max_path_nodes=max_path_nodes, path_ratio=0.0, search=search)
+
+
 def _exact(
     graph: CostGraph, max_path_nodes: int, quota: Tensor | None, threads: int, stop_early: bool
 ) -> list[Block]:

@@ -41,9 +41,26 @@ def loops(edge_index: Tensor) -> Tensor:
     return torch.cat([edge_index, torch.arange(N).expand(2, -1)], dim=1)
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+def test_mlp_is_two_linear_layers_with_biases_and_relu_between(sparse: bool) -> None:
+    network = MLP(F_IN, 8, CLASSES, 0.5).double().eval()
+    weights = {
+        name: nn.init.normal_(parameter, generator=torch.Generator().manual_seed(k)).detach()
+        for k, (name, parameter) in enumerate(network.named_parameters())
+    }
+    x = data(dtype=torch.float64).x
+    inner = x @ weights["hidden.weight"] + weights["hidden.bias"]
+    assert (inner < 0).any()
+    assert (inner > 0).any()
+    logits = inner * (inner > 0) @ weights["output.weight"] + weights["output.bias"]
+    expected = logits - logits.exp().sum(1, keepdim=True).log()
+    torch.testing.assert_close(network(prepare(data(sparse, torch.float64))), expected)
+
+
 def test_gcn_equals_two_of_pyg_gcn_convs() -> None:
     network = GCN(F_IN, 8, CLASSES, 0.5).eval()
     nn.init.normal_(network.hidden.bias)
+    nn.init.normal_(network.output.bias)
     first, second = GCNConv(F_IN, 8), GCNConv(8, CLASSES)
     for conv, layer in ((first, network.hidden), (second, network.output)):
         conv.lin.weight.data, conv.bias.data = layer.weight.data.t().contiguous(), layer.bias.data

@@ -1,0 +1,142 @@
+"""The settings of the published comparisons, typed from the specification."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from harness.configuration.compose import compose
+from harness.configuration.targets import KINDS, resolve_class
+
+CONF = Path(__file__).parents[1] / "conf"
+CITATIONS = ("cora", "citeseer", "pubmed")
+METHODS = ("mlp", "gcn", "gat", "spagan")
+PAIRS = [(model, data) for model in METHODS for data in CITATIONS]
+
+# Section 4; pubmed's decay and output heads are GAT's.
+RATE = {"cora": 0.005, "citeseer": 0.0085, "pubmed": 0.01}
+DECAY = {"cora": 5e-4, "citeseer": 2e-3, "pubmed": 1e-3}
+OUT_HEADS = {"cora": 1, "citeseer": 1, "pubmed": 8}
+ATTENTION = {"heads": 8, "hidden_channels": 8, "dropout": 0.6, "negative_slope": 0.2}
+# Section 8, the decisions.
+ATTENTION |= {"init": "zero_bias", "elu_before_softmax": True}
+PATHS = {
+    "max_path_nodes": 3,
+    "path_ratio": 0.5,
+    "iterations": 1,
+    "path_pool": "max",
+    "path_choice": "cheapest",
+    "edge_cost": "attention",
+    "length_attention": True,
+    "output_layer": "attention",
+}
+# The baselines of section 6 follow Kipf and Welling 2017, section 5.2.
+BASELINE = {"hidden_channels": 16, "dropout": 0.5}
+# Section 6: test accuracy and its spread, %.
+PUBLISHED = {
+    "mlp": {"cora": (55.1, None), "citeseer": (46.5, None), "pubmed": (71.4, None)},
+    "gcn": {"cora": (81.5, None), "citeseer": (70.3, None), "pubmed": (79.0, None)},
+    "gat": {"cora": (83.0, 0.7), "citeseer": (72.5, 0.7), "pubmed": (79.0, 0.3)},
+    "spagan": {"cora": (83.6, 0.5), "citeseer": (73.0, 0.4), "pubmed": (79.6, 0.4)},
+}
+SOURCES = {"mlp": "1609.02907", "gcn": "1609.02907", "gat": "1710.10903", "spagan": "2101.03464"}
+
+# Section 3.5 and 4, the minimum being that of zero biases.
+RULE = {"min_epochs": 200, "max_epochs": 1000, "patience": 50, "monitor": "val/loss", "mode": "min"}
+# What a preset changes in it.
+EXCEPTIONS = {
+    ("gat", "digits_graph"): {"max_epochs": 300},
+    ("spagan", "digits_graph"): {"max_epochs": 300},
+    # No validation nodes: 200 steps whatever happens.
+    ("spagan", "relay_graph"): {"max_epochs": 200, "monitor": None},
+}
+
+
+@functools.cache
+def composed(model: str, data: str) -> dict[str, Any]:
+    return compose([f"model={model}", f"data={data}"]).config
+
+
+def node_data_sets() -> list[str]:
+    """Every choice of ``data=`` whose task is the classification of nodes."""
+    names = []
+    for file in sorted((CONF / "data").glob("*.yaml")):
+        target = yaml.safe_load(file.read_text(encoding="utf-8"))["_target_"]
+        if "node_classification" in resolve_class(target, KINDS["data"], "data").tasks:
+            names.append(file.stem)
+    return names
+
+
+def stopping(config: dict[str, Any]) -> dict[str, Any]:
+    trainer, best = config["trainer"], config["callbacks"]["best_weights"]
+    return {key: trainer[key] if key in trainer else best[key] for key in RULE}
+
+
+def assert_holds(settings: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert {key: settings[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(("model", "data"), PAIRS)
+def test_every_published_pair_has_a_preset_that_states_its_result(model: str, data: str) -> None:
+    assert (CONF / "experiment" / f"{model}_{data}.yaml").is_file()
+    published, (value, spread) = composed(model, data)["published"], PUBLISHED[model][data]
+    assert published["metric"] == "test/acc"
+    assert published["value"] == pytest.approx(value / 100)
+    assert published["spread"] == (None if spread is None else pytest.approx(spread / 100))
+    assert SOURCES[model] in published["source"]
+
+
+@pytest.mark.parametrize("data", CITATIONS)
+@pytest.mark.parametrize("model", ["gat", "spagan"])
+def test_attention_networks_train_as_the_specification_lists(model: str, data: str) -> None:
+    settings = composed(model, data)["model"]
+    assert settings["optimizer"] == {"name": "Adam", "lr": RATE[data], "weight_decay": DECAY[data]}
+    assert settings["scheduler"] is None
+    assert_holds(settings, ATTENTION | {"out_heads": OUT_HEADS[data]})
+    if model == "spagan":
+        assert_holds(settings, PATHS)
+        assert settings["path_search"] in ("exact", "scipy")
+
+
+@pytest.mark.parametrize("data", CITATIONS)
+@pytest.mark.parametrize("model", ["mlp", "gcn"])
+def test_baselines_train_as_kipf_and_welling_did(model: str, data: str) -> None:
+    config = composed(model, data)
+    assert_holds(config["model"], BASELINE)
+    assert config["model"]["optimizer"] == {"name": "Adam", "lr": 0.01, "weight_decay": 5e-4}
+    assert config["model"]["scheduler"] is None
+    rule = stopping(config)
+    assert_holds(rule, {"max_epochs": 200, "patience": 10, "monitor": "val/loss", "mode": "min"})
+    assert rule["min_epochs"] <= rule["patience"], "their patience waits for no minimum"
+
+
+@pytest.mark.parametrize("data", node_data_sets())
+@pytest.mark.parametrize("model", ["gat", "spagan"])
+def test_phases_end_by_the_same_rule_on_every_graph_whose_preset_says_nothing_else(
+    model: str, data: str
+) -> None:
+    assert stopping(composed(model, data)) == RULE | EXCEPTIONS.get((model, data), {})
+
+
+def test_the_rule_is_tested_on_every_graph_that_it_was_written_for() -> None:
+    named = {data for _, data in EXCEPTIONS} | {*CITATIONS, "mini_citation", "photo", "computers"}
+    assert named | {"coauthor_cs"} <= set(node_data_sets())
+
+
+def test_the_relay_graph_s_preset_is_one_path_layer_over_all_paths_of_unit_cost() -> None:
+    config = composed("spagan", "relay_graph")
+    expected = {
+        "heads": 4,
+        "hidden_channels": 8,
+        "dropout": 0.0,
+        "max_path_nodes": 3,
+        "path_ratio": None,
+        "edge_cost": "unit",
+        "output_layer": "linear",
+        "elu_before_softmax": False,
+    }
+    assert_holds(config["model"], expected)
+    assert config["model"]["optimizer"] == {"name": "Adam", "lr": 0.01, "weight_decay": 5e-4}
+    assert config["published"] is None
