@@ -10,20 +10,9 @@ from lightning_modules.spagan.pictures import (
     draw_unchanged_paths,
     length_label,
 )
+from tests.figure_text import text_of
 
 NAN = np.nan
-
-
-def text_of(figure):
-    """All visible text, drawn once so that a layout that fails shows."""
-    figure.draw_without_rendering()
-    pieces = [figure.get_suptitle()]
-    for axes in figure.axes:
-        pieces += [axes.get_xlabel(), axes.get_ylabel(), axes.get_title(loc="left")]
-        pieces += [text.get_text() for text in axes.texts]
-        pieces += [label.get_text() for label in (*axes.get_xticklabels(), *axes.get_yticklabels())]
-    pieces += [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-    return "\n".join(pieces)
 
 
 def test_a_length_counts_both_ends():
