@@ -81,7 +81,8 @@ def run_session(config: dict[str, Any], choices: dict[str, str], command: list[s
                 write_results(folder, results)
                 print_summary(results, folder)
     except UserError:
-        keep = any((folder / "checkpoints").iterdir())  # a finished phase is never thrown away
+        # A finished phase is never thrown away. Under DDP another process may have tidied up already.
+        keep = any((folder / "checkpoints").glob("*"))
         raise
     except OSError as error:
         keep = True

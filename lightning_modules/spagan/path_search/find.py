@@ -91,6 +91,8 @@ def find_paths(
 
 def warm_up(search: Search, max_path_nodes: int) -> None:
     """Compile or load what ``search`` needs, on two nodes, so that a search can be timed by itself."""
+    if search != "exact" or importlib.util.find_spec("numba") is None:
+        return
     pair = torch.tensor([[0, 1], [1, 0]])
     find_paths(pair, torch.ones(2), 2, max_path_nodes=max_path_nodes, path_ratio=0.0, search=search)
 
