@@ -36,8 +36,10 @@ def run(arguments: list[str]) -> int:
 
         from harness.configuration.check import check
         from harness.configuration.compose import compose
+        from harness.resume import continued_words
 
-        composed = compose(request.overrides, CONF)
+        words = continued_words(request.overrides)
+        composed = compose(words, CONF)
         check(composed.config, composed.choices, CONF)
 
         from harness.run_log import quieten_libraries
@@ -45,16 +47,18 @@ def run(arguments: list[str]) -> int:
         quieten_libraries(Path(composed.config["paths"]["cache"]).expanduser())  # before they are imported
 
         from harness.session import run_session
+        from harness.stopping import STOP
 
-        run_session(composed.config, composed.choices, ["python", "run.py", *arguments])
+        with STOP.installed():
+            run_session(composed.config, composed.choices, ["python", "run.py", *arguments], words)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("stopped by the keyboard", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(f"stopped by the keyboard{_how_to_go_on(stopped)}", file=sys.stderr)
         return 130
-    except SystemExit as stopped:  # Lightning's answer to SIGTERM, without a code
-        print("stopped by a signal", file=sys.stderr)
+    except SystemExit as stopped:
+        print(f"stopped by a signal{_how_to_go_on(stopped)}", file=sys.stderr)
         return stopped.code if isinstance(stopped.code, int) and stopped.code else 143
     except Exception as error:
         traceback.print_exc()
@@ -65,6 +69,11 @@ def run(arguments: list[str]) -> int:
         )
         return 1
     return 0
+
+
+def _how_to_go_on(stopped: BaseException) -> str:
+    folder = getattr(stopped, "run_folder", None)
+    return f"; go on with: python run.py resume={folder}" if folder else ""
 
 
 def _information(request: "Request") -> str:

@@ -54,7 +54,7 @@ class BestWeights(EpochMetricsCallback):
         if self.monitor is None:
             return
         if self.monitor.startswith("val/") and not any(name.startswith("val/") for name in metrics):
-            if epoch == 0:
+            if epoch == 0 and trainer.check_val_every_n_epoch == 1:
                 log.warning(
                     "no validation data: the last weights are tested, and patience never ends a phase"
                 )

@@ -4,13 +4,14 @@ from abc import abstractmethod
 from collections.abc import Mapping
 
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
 
 
 class EpochMetricsCallback(Callback):
     """A callback with :meth:`on_epoch_metrics`, called once per true epoch.
 
-    Full-batch modules run several epochs in one ``training_step`` and call it themselves; for all others it
-    is called at Lightning's own end of an epoch, after its validation.
+    Full-batch modules run several epochs in one ``training_step`` and call it themselves; for all others
+    :class:`EpochEnd` does, after the epoch's validation.
     """
 
     @abstractmethod
@@ -26,7 +27,33 @@ class EpochMetricsCallback(Callback):
             metrics: ``train/loss``, ``val/loss``, ... as plain numbers.
         """
 
+
+class EpochEnd(Checkpoint):
+    """Tells each :class:`EpochMetricsCallback` of an epoch in mini-batches.
+
+    A ``Checkpoint`` only by ancestry: Lightning calls those after the module's own ``on_train_epoch_end``,
+    and so after all that the epoch logs.
+    """
+
+    def __init__(self) -> None:
+        self._validated = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validated = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validated = True
+
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not getattr(pl_module, "validates_itself", False):
-            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            self.on_epoch_metrics(trainer, pl_module, trainer.current_epoch, metrics)
+        if getattr(pl_module, "validates_itself", False):
+            return
+        # Lightning keeps the values of the last validation; an epoch without one must not show them again
+        metrics = {
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if self._validated or not name.startswith("val/")
+        }
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for callback in callbacks:
+            if isinstance(callback, EpochMetricsCallback):
+                callback.on_epoch_metrics(trainer, pl_module, trainer.current_epoch, metrics)

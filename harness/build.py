@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.configuration.targets import KINDS, resolve_class
 from harness.errors import UserError
+from harness.hardware import OWN_KEYS, prepare_module
+from harness.launch import cluster_environment
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, LightningDataModule, Trainer
@@ -69,39 +71,64 @@ def build_loggers(nodes: dict[str, Any], folder: Path) -> list["Logger"]:
     return loggers
 
 
-def build_trainer(run: Run) -> "Trainer":
+def build_trainer(run: Run, **settings: Any) -> "Trainer":
     """A fresh Trainer for one phase or one test.
 
     A second ``fit`` on one Trainer trains nothing, so each phase gets its own.
+
+    Args:
+        run: what it is for.
+        settings: arguments of the Trainer that go before those of the configuration.
     """
     from pytorch_lightning import Trainer
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    settings, module = run.config["trainer"], run.module
-    hardware = {key: value for key, value in run.config["hardware"].items() if key != "threads"}
+    from callbacks.epoch_metrics import EpochEnd
+    from callbacks.metric_log import MetricLog
+
+    settings, module = run.config["trainer"] | settings, run.module
+    hardware = {key: value for key, value in run.config["hardware"].items() if key not in OWN_KEYS}
     if not module.automatic_optimization:
-        for key, off in (("gradient_clip_val", None), ("accumulate_grad_batches", 1)):
-            value = settings.get(key)
-            if value not in (None, off):
-                raise UserError(
-                    f"trainer.{key}={value}: {type(module).__name__} steps its optimiser itself,"
-                    " so Lightning cannot do this. Take the key away."
-                )
+        settings = _for_own_steps(settings, module)
+    environment = cluster_environment()
     try:
         return Trainer(
             **{"num_sanity_val_steps": 0, "enable_model_summary": False} | settings,
             **hardware,
-            callbacks=list(run.callbacks),
+            callbacks=[*run.callbacks, MetricLog(settings.get("log_every_n_steps", 50)), EpochEnd()],
             logger=list(run.loggers),
             default_root_dir=run.folder,
             limit_val_batches=0 if module.validates_itself else 1.0,
-            enable_checkpointing=False,  # the harness writes best.ckpt and last.ckpt between phases
+            # no checkpoint of Lightning's own: callbacks.savepoints writes last.ckpt, the phases best.ckpt
+            enable_checkpointing=True,
             enable_progress_bar=False,  # callbacks.progress shows epochs
             # no_grad, not inference_mode: weights and caches made in a test stay usable for training
             inference_mode=False,
+            use_distributed_sampler=False,  # the loaders of datamodules/ share a batch out by themselves
+            plugins=[environment] if environment else None,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer or hardware: {error}") from error
+
+
+def _for_own_steps(settings: dict[str, Any], module: "ExperimentModule") -> dict[str, Any]:
+    """The Trainer's settings for a module that steps its optimisers itself; such a module also clips itself.
+
+    Raises:
+        UserError: if gradients of several batches are to be added up.
+    """
+    batches = settings.get("accumulate_grad_batches", 1)
+    if batches != 1:
+        why = (
+            "its one batch is the whole data set" if module.validates_itself else "it steps its optimisers itself"
+        )
+        raise UserError(
+            f"trainer.accumulate_grad_batches={batches}: {type(module).__name__} cannot do this, {why}."
+            " Set trainer.accumulate_grad_batches=1."
+        )
+    clipping = ("gradient_clip_val", "gradient_clip_algorithm")
+    module.gradient_clip_val, module.gradient_clip_algorithm = (settings.get(key) for key in clipping)
+    return {key: value for key, value in settings.items() if key not in clipping}
 
 
 def build_module(config: dict[str, Any]) -> "ExperimentModule":
@@ -110,6 +137,7 @@ def build_module(config: dict[str, Any]) -> "ExperimentModule":
 
     seed_everything(config["seed"], workers=True, verbose=False)
     module: ExperimentModule = build(config["model"], "model")
+    prepare_module(module, config["hardware"])
     return module
 
 

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object], previous: Path | None = None) -> None:
     """Lets ``write`` fill a temporary file beside ``path``, then moves it into place.
 
     Args:
         path: the file to make or replace; its folder exists.
         write: called with the temporary path; what it raises is passed on and ``path`` stays as it was.
+        previous: where the file that was at ``path`` goes, on the same file system; None drops it. A kill at
+            the worst moment leaves that one alone.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
@@ -24,6 +26,8 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp's 0600 would lock colleagues out of a shared run folder
+        if previous is not None and path.exists():
+            path.replace(previous)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

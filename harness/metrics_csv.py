@@ -2,12 +2,14 @@
 
 import csv
 import io
+import itertools
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from harness.errors import UserError
 from harness.files import write_text
 
 
@@ -29,6 +31,44 @@ class MetricsCSV(Logger):
         self._columns: list[str] = []
         self._written: list[dict[str, Any]] = []
         self._waiting: list[dict[str, Any]] = []
+
+    @property
+    def rows(self) -> int:
+        """Rows logged so far."""
+        return len(self._written) + len(self._waiting)
+
+    def go_on_after(self, rows: int) -> None:
+        """Takes over the file of a run that is continued, and drops what was logged after its savepoint.
+
+        Args:
+            rows: rows that the savepoint counts.
+
+        Raises:
+            UserError: if the file has fewer.
+        """
+        kept: list[dict[str, Any]] = []
+        if rows:
+            try:
+                with self.path.open(encoding="utf-8", newline="") as file:
+                    kept = list(itertools.islice(csv.DictReader(file), rows))
+            except FileNotFoundError:
+                pass
+        if len(kept) < rows:
+            raise UserError(
+                f"{self.path} has {len(kept)} whole rows, but {rows} were logged before the run was stopped."
+                " Put the file back, or start the run anew."
+            )
+        # An empty field is a metric that the row does not have. A column that came after the savepoint comes
+        # again, when its metric is logged again.
+        present = [{name: value for name, value in row.items() if value != ""} for row in kept]
+        self._columns = list(dict.fromkeys(name for row in present for name in row))
+        self._written, self._waiting = present, []
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        if self._columns:
+            writer.writeheader()
+        writer.writerows(present)
+        write_text(self.path, text.getvalue())
 
     @property
     def name(self) -> str:

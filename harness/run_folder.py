@@ -42,15 +42,24 @@ def check_writable(runs: Path) -> None:
         )
 
 
-def create_run_folder(runs: Path, name: str) -> Path:
+def create_run_folder(runs: Path, name: str, continued: Path | None = None) -> Path:
     """Makes ``<runs>/<name>/<time>_<short id>``, unique even for two runs started in the same second.
 
     Processes that another process of the same run has started get the folder of the first.
+
+    Args:
+        runs: ``paths.runs``.
+        name: ``<model>_<data>``.
+        continued: the folder of a run that goes on, in place of a new one.
 
     Raises:
         UserError: if the folder cannot be made.
     """
     shared = os.environ.get(_SHARED)
+    if continued is not None:
+        os.environ[_SHARED] = str(continued.absolute())
+        _made[continued] = []
+        return _with_subfolders(continued)
     if shared:
         try:
             return _with_subfolders(Path(shared))

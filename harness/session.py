@@ -3,6 +3,7 @@
 import errno
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,11 @@ from harness.checkpoints import load_checkpoint
 from harness.configuration.static_modules import PROJECT_ROOT
 from harness.errors import UserError
 from harness.hardware import apply_threads, check_available, is_first_process
+from harness.metrics_csv import MetricsCSV
 from harness.phases import Record, fit_phases
 from harness.predictions import write_predictions
 from harness.results import print_summary, write_results
+from harness.resume import folder_to_continue
 from harness.run_folder import (
     check_writable,
     create_run_folder,
@@ -31,19 +34,25 @@ from harness.run_folder import (
     write_config,
 )
 from harness.run_log import run_log, tell
+from harness.run_state import LOCK, RunState, lock, read_state
+from harness.savepoints import Savepoint, read_savepoint
 from harness.system import git_state, hardware_summary, peak_gpu_memory_mb, peak_memory_mb, versions
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback
+    from pytorch_lightning.loggers.logger import Logger
 
 
-def run_session(config: dict[str, Any], choices: dict[str, str], command: list[str]) -> Path:
-    """Runs one experiment and returns its folder.
+def run_session(
+    config: dict[str, Any], choices: dict[str, str], command: list[str], words: Sequence[str] = ()
+) -> Path:
+    """Runs one experiment, or goes on with one, and returns its folder.
 
     Args:
         config: the composed, resolved and checked configuration.
         choices: the chosen option of each group, ``{"model": "spagan", ...}``.
         command: the command line, for ``results.json``.
+        words: the overrides that led to ``config``, for ``run.json``.
 
     Raises:
         UserError: for what only the machine or the data can know: no GPU, no data, facts that do not hold.
@@ -54,6 +63,11 @@ def run_session(config: dict[str, Any], choices: dict[str, str], command: list[s
     check_available(config["hardware"])
     apply_threads(config["hardware"]["threads"])
 
+    name = f"{choices['model']}_{choices['data']}"
+    state = RunState.new(words, choices, config)
+    continued = None
+    if is_first_process():
+        continued = folder_to_continue(config, runs, name, state.configuration)
     began, started = datetime.now(UTC), time.perf_counter()
     module = build_module(config)
     if config["mode"] != "fit":
@@ -62,27 +76,36 @@ def run_session(config: dict[str, Any], choices: dict[str, str], command: list[s
     callbacks = build_callbacks(config["callbacks"])
     setup = time.perf_counter() - started
 
-    folder = create_run_folder(runs, f"{choices['model']}_{choices['data']}")
-    keep = False
+    folder = create_run_folder(runs, name, continued)
+    keep, claim = continued is not None, None
     try:
+        if is_first_process():
+            claim = lock(folder)
+            state = read_state(folder) if continued else state
+            state.begin_session(folder)
+        savepoint = read_savepoint(folder / "checkpoints")
         with run_log(folder):
-            write_config(folder, config)
-            _announce(config, choices, folder)
+            write_config(folder, {key: value for key, value in config.items() if key != "resume"})
+            if is_first_process():
+                _announce(config, choices, folder)
+                _announce_resume(config["resume"], continued is not None, savepoint)
             _tell_pictures(callbacks, config["published"])
             loggers = build_loggers(config["logger"], folder)
+            if continued:
+                _metrics_csv(loggers).go_on_after(savepoint.note["rows"] if savepoint else 0)
             for logger in loggers:
                 logger.log_hyperparams(masked(config))
             run = Run(config, folder, module, datamodule, callbacks, loggers)
-            record = _execute(run)
+            record = _execute(run, savepoint)
             record.seconds = {"setup": setup} | record.seconds
             keep = True
             if is_first_process():
-                results = _results(run, record, choices, command, began)
+                results = _results(run, record, choices, command, began, state)
                 write_results(folder, results)
                 print_summary(results, folder)
     except UserError:
         # A finished phase is never thrown away. Under DDP another process may have tidied up already.
-        keep = any((folder / "checkpoints").glob("*"))
+        keep = continued is not None or any((folder / "checkpoints").glob("*"))
         raise
     except OSError as error:
         keep = True
@@ -92,19 +115,23 @@ def run_session(config: dict[str, Any], choices: dict[str, str], command: list[s
                 " Free some, or give another place with paths.runs=<folder>."
             ) from error
         raise
-    except BaseException:
+    except BaseException as error:
         keep = True
+        error.run_folder = folder  # type: ignore[attr-defined]
         raise
     finally:
+        if claim is not None:
+            claim.release()
+            (folder / LOCK).unlink(missing_ok=True)
         leave_run_folder(folder, keep)
     return folder
 
 
-def _execute(run: Run) -> Record:
+def _execute(run: Run, savepoint: Savepoint | None) -> Record:
     """Does what ``mode`` asks for and leaves its predictions, pictures and log lines in the run's folder."""
     mode = run.config["mode"]
     try:
-        record = fit_phases(run) if mode == "fit" else Record()
+        record = fit_phases(run, savepoint) if mode == "fit" else Record()
         started = time.perf_counter()
         trainer = build_trainer(run)
         if mode == "predict":
@@ -128,7 +155,12 @@ def _execute(run: Run) -> Record:
 
 
 def _results(
-    run: Run, record: Record, choices: dict[str, str], command: list[str], started: datetime
+    run: Run,
+    record: Record,
+    choices: dict[str, str],
+    command: list[str],
+    started: datetime,
+    state: RunState,
 ) -> dict[str, Any]:
     """The content of ``results.json``."""
     config, best = run.config, run.folder / "checkpoints" / "best.ckpt"
@@ -145,6 +177,7 @@ def _results(
         "timings": {name: round(value, 6) for name, value in record.timings.items()},
         "epochs": record.epochs,
         "best_epochs": record.best_epochs,
+        "best_values": record.best_values,
         "parameters": sum(parameter.numel() for parameter in run.module.parameters()),
         "peak_memory_mb": peak_memory_mb(),
         "peak_gpu_memory_mb": peak_gpu_memory_mb(),
@@ -152,6 +185,7 @@ def _results(
         "hardware": {**hardware_summary(), **config["hardware"]},
         "versions": versions(),
         "git": git_state(PROJECT_ROOT),
+        "sessions": state.sessions,
         "started": started.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -164,10 +198,35 @@ def _tell_pictures(callbacks: list["Callback"], published: dict[str, Any] | None
 
 
 def _announce(config: dict[str, Any], choices: dict[str, str], folder: Path) -> None:
-    if is_first_process():
-        hardware = config["hardware"]
-        tell(
-            f"tenfold {config['mode']}: {choices['model']} on {choices['data']}, seed {config['seed']},"
-            f" {hardware['accelerator']} {hardware['precision']}, {hardware['threads']} thread(s)"
-        )
-        tell(str(folder))
+    hardware = config["hardware"]
+    tell(
+        f"tenfold {config['mode']}: {choices['model']} on {choices['data']}, seed {config['seed']},"
+        f" {hardware['accelerator']} {hardware['precision']}, {hardware['threads']} thread(s)"
+    )
+    tell(str(folder))
+
+
+def _announce_resume(resume: str | None, continued: bool, savepoint: Savepoint | None) -> None:
+    if savepoint is not None:
+        tell(f"going on after {_place(savepoint)}")
+    elif continued:
+        tell("going on from the beginning: the run was stopped before its first savepoint")
+    elif resume == "auto":
+        tell("resume=auto: there is no unfinished run of this configuration, so this is a new one")
+
+
+def _place(savepoint: Savepoint) -> str:
+    """Where a run goes on, for a person."""
+    note = savepoint.note
+    epochs = note["epochs_before"] + (0 if savepoint.stage == "done" else savepoint.content["epoch"])
+    phase = note["phase_index"] + 1
+    return {
+        "epoch": f"epoch {epochs} (phase {phase})",
+        "batch": f"step {savepoint.content['global_step']} of epoch {epochs + 1} (phase {phase})",
+        "trained": f"the training of phase {phase}",
+        "done": f"phase {phase}",
+    }[savepoint.stage]
+
+
+def _metrics_csv(loggers: "Sequence[Logger]") -> MetricsCSV:
+    return next(logger for logger in loggers if isinstance(logger, MetricsCSV))

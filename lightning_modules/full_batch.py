@@ -88,7 +88,9 @@ class FullBatchModule(ExperimentModule):
         # Lightning counts one epoch a call by itself; the others are added, so that its counters,
         # its limits and the epoch written into checkpoints tell the truth.
         trainer.fit_loop.epoch_progress.increment_by(len(rows) - 1)
-        self._log_rows(first, rows)
+        # What self.log would do for Lightning's own callbacks (a third-party checkpoint), which costs more
+        # than a small model's epoch.
+        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in rows[-1].items()})
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """For a Trainer that validates by itself; the harness leaves that loop out."""
@@ -108,14 +110,3 @@ class FullBatchModule(ExperimentModule):
             # one transfer for all scalars: on a GPU each would wait for the device by itself
             values = torch.stack([value.float() for value in logged.values()]).tolist()
         return dict(zip(logged, values, strict=True))
-
-    def _log_rows(self, first: int, rows: list[dict[str, float]]) -> None:
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        start = self.epochs_before + first
-        for logger in self.trainer.loggers:
-            for epoch, row in enumerate(rows, start):
-                if (epoch + 1) % every == 0:
-                    logger.log_metrics({"epoch": epoch, "phase": self.phase_index, **row}, step=epoch)
-        # What self.log would do for Lightning's own callbacks (a third-party checkpoint), which costs more
-        # than a small model's epoch.
-        self.trainer.callback_metrics.update({name: torch.tensor(value) for name, value in rows[-1].items()})

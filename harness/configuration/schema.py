@@ -26,11 +26,12 @@ ROOT: Fields = {
     # The upper end is numpy's, the narrowest of the generators that are seeded.
     "seed": Annotated[int, Field(ge=0, lt=2**32)],
     "mode": Literal["fit", "test", "predict"],
+    "resume": str | None,
     "ckpt": str | None,
     "paths": dict[str, Any],
     "published": dict[str, Any] | None,
 }
-ROOT_OPTIONAL = frozenset({"ckpt", "published"})
+ROOT_OPTIONAL = frozenset({"resume", "ckpt", "published"})
 
 _Folder = Annotated[str, Field(min_length=1)]
 
@@ -46,6 +47,9 @@ HARDWARE: Fields = {
     # Not ddp_fork and ddp_spawn: best weights and logged rows would stay in the processes that they start.
     "strategy": Literal["auto", "ddp", "ddp_find_unused_parameters_true"],
     "precision": Literal["32-true", "64-true", "bf16-true", "16-mixed", "bf16-mixed"],
+    "sync_batchnorm": bool,
+    "compile": bool,
+    "channels_last": bool,
     "threads": PositiveInt,
 }
 
@@ -65,7 +69,7 @@ TRAINER: Fields = {
 }
 """Arguments of Lightning's Trainer whose own annotation is looser than what makes sense in a run."""
 
-_IN_HARDWARE = ("accelerator", "devices", "num_nodes", "strategy", "precision")
+_IN_HARDWARE = ("accelerator", "devices", "num_nodes", "strategy", "precision", "sync_batchnorm")
 TRAINER_ELSEWHERE: dict[str, str] = {
     **{key: f"write hardware.{key} instead" for key in _IN_HARDWARE},
     "logger": "choose with logger=, its keys are under logger",
@@ -74,9 +78,11 @@ TRAINER_ELSEWHERE: dict[str, str] = {
     "enable_checkpointing": "every run keeps its best and last weights",
     "enable_progress_bar": "progress is a callback: ~callbacks.progress takes it away",
     "limit_val_batches": "the harness decides who validates",
+    "use_distributed_sampler": "the loaders share a batch out by themselves",
     "inference_mode": "weights and caches made in a test must stay usable for training",
     "barebones": "it would switch off what a run writes",
     "plugins": "it takes objects, a configuration holds plain values",
+    "use_distributed_sampler": "the loaders share a batch out among the processes by themselves",
     "model_registry": "it needs an outside service",
 }
 """Trainer arguments that the harness itself fills, and where to turn instead."""

@@ -17,7 +17,7 @@ NAN = math.nan
 
 
 def trainer(min_epochs: int | None = 1) -> Any:
-    return SimpleNamespace(min_epochs=min_epochs, should_stop=False)
+    return SimpleNamespace(check_val_every_n_epoch=1, min_epochs=min_epochs, should_stop=False)
 
 
 def epochs_until_stop(callback: BestWeights, values: list[float], min_epochs: int | None = 1) -> int | None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from callbacks.best_weights import BestWeights
-from callbacks.epoch_metrics import EpochMetricsCallback
+from callbacks.epoch_metrics import EpochEnd, EpochMetricsCallback
 from callbacks.pictures import Pictures
 from callbacks.progress import Progress
 from tests.small_runs import assert_same_weights, fit
@@ -38,6 +38,16 @@ class Regression(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.01)
 
 
+class LateRegression(Regression):
+    """Logs its training loss when the epoch is over, as modules with torchmetrics do."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return (self.linear(batch[0]) - 1.0).square().mean()
+
+    def on_train_epoch_end(self) -> None:
+        self.log("train/loss", float(self.current_epoch))
+
+
 class Recorder(EpochMetricsCallback):
     """What the callback is told."""
 
@@ -53,16 +63,16 @@ class Recorder(EpochMetricsCallback):
 
 
 def train(
-    module: LightningModule, folder: Path, *callbacks: EpochMetricsCallback, max_epochs: int
+    module: LightningModule, folder: Path, *callbacks: EpochMetricsCallback, max_epochs: int, **settings: int
 ) -> Trainer:
     data = TensorDataset(torch.linspace(0, 1, 12).unsqueeze(1))
     trainer = Trainer(
         max_epochs=max_epochs,
+        **settings,
         accelerator="cpu",
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, EpochEnd()],
         default_root_dir=folder,
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -78,6 +88,21 @@ def test_a_mini_batch_module_reports_once_an_epoch_after_its_validation(tmp_path
     assert [metrics["val/loss"] for _, metrics in watch.seen] == [0.5, 0.25, 0.75]
     assert all(isinstance(value, float) for _, metrics in watch.seen for value in metrics.values())
     assert all("train/loss" in metrics for _, metrics in watch.seen)
+
+
+def test_what_a_module_logs_at_the_end_of_its_epoch_is_told(tmp_path: Path) -> None:
+    watch = Recorder()
+    train(LateRegression([0.5, 0.25]), tmp_path, watch, max_epochs=2)
+    assert [metrics for _, metrics in watch.seen] == [
+        {"train/loss": 0.0, "val/loss": 0.5},
+        {"train/loss": 1.0, "val/loss": 0.25},
+    ]
+
+
+def test_an_epoch_without_validation_does_not_repeat_the_last_one(tmp_path: Path) -> None:
+    watch = Recorder()
+    train(Regression([0.5, 0.25, 0.75, 0.125]), tmp_path, watch, max_epochs=4, check_val_every_n_epoch=2)
+    assert [metrics.get("val/loss") for _, metrics in watch.seen] == [None, 0.25, None, 0.125]
 
 
 def test_patience_and_best_weights_serve_a_mini_batch_module(tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""SIGTERM: a run saves its state and ends with 143, as schedulers and container hosts expect."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+EXIT_STATUS = 128 + signal.SIGTERM
+
+
+class Stopped(SystemExit):
+    """The run was told to stop and has kept what is needed to go on."""
+
+    def __init__(self) -> None:
+        super().__init__(EXIT_STATUS)
+
+
+class StopSignal:
+    """What SIGTERM does to this process: at once :class:`Stopped`, or in :meth:`deferred` a request.
+
+    While a phase trains, an exception at any line would leave a state from which no exact continuation is
+    possible; there the request is answered at the next batch, by ``callbacks/savepoints.py``.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._deferred = False
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        self.requested = True
+        if not self._deferred:
+            raise Stopped
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Handles SIGTERM; the handler from before is back afterwards."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals reach the main thread alone
+            return
+        before = signal.getsignal(signal.SIGTERM)
+        self.take()
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def take(self) -> None:
+        """Puts this handler in place of another one.
+
+        Lightning's own, which every ``fit`` installs, broadcasts from within the handler, where the other
+        processes may be in the middle of another collective operation.
+        """
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handle)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Turns SIGTERM into a request, which :meth:`check` answers."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def check(self) -> None:
+        """Raises :class:`Stopped` if a stop was requested."""
+        if self.requested:
+            raise Stopped
+
+
+STOP = StopSignal()
+"""The process's one handler: a process has one SIGTERM."""
