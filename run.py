@@ -25,6 +25,7 @@ def run(arguments: list[str]) -> int:
         arguments: the command line without the program's name.
     """
     from harness.errors import UserError
+    from harness.stopping import PRUNED_STATUS, Pruned
 
     try:
         from harness.configuration.command_line import parse
@@ -33,14 +34,20 @@ def run(arguments: list[str]) -> int:
         if request.action != "run":
             print(_information(request))
             return 0
+        if request.multirun:
+            from harness.sweeps.sweep import run_sweep
+
+            return run_sweep(request.overrides, CONF)
 
         from harness.configuration.check import check
         from harness.configuration.compose import compose
         from harness.resume import continued_words
+        from harness.sweeps.settings import check_sweep
 
         words = continued_words(request.overrides)
         composed = compose(words, CONF)
         check(composed.config, composed.choices, CONF)
+        check_sweep(composed.sweep)
 
         from harness.run_log import quieten_libraries
 
@@ -57,6 +64,9 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt as stopped:
         print(f"stopped by the keyboard{_how_to_go_on(stopped)}", file=sys.stderr)
         return 130
+    except Pruned as pruned:
+        print(f"pruned: {pruned.reason}", file=sys.stderr)
+        return PRUNED_STATUS
     except SystemExit as stopped:
         print(f"stopped by a signal{_how_to_go_on(stopped)}", file=sys.stderr)
         return stopped.code if isinstance(stopped.code, int) and stopped.code else 143
@@ -88,7 +98,12 @@ def _information(request: "Request") -> str:
         return f"tenfold {version('tenfold')}"
     from harness.configuration.compose import config_text
 
-    return config_text(request.overrides, CONF, request.resolve)
+    words = request.overrides
+    if request.multirun:
+        from harness.sweeps.plan import first_combination
+
+        words = first_combination(words)
+    return config_text(words, CONF, request.resolve)
 
 
 if __name__ == "__main__":

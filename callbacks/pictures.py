@@ -21,6 +21,8 @@ log = logging.getLogger("tenfold")
 class Pictures(EpochMetricsCallback):
     """Draws after the test: the curves of all phases, then what ``module.figures`` yields.
 
+    After a prediction it draws what ``module.prediction_figures`` yields.
+
     The files lie in ``figures/`` of the run folder (``trainer.default_root_dir``); loggers that can show
     images get the same files.
     """
@@ -46,6 +48,12 @@ class Pictures(EpochMetricsCallback):
                 self._best[phase] = self._phases[phase] + callback.best_epoch
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer, self._draw(trainer, pl_module))
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer, self._draw_predictions(trainer, pl_module))
+
+    def _save(self, trainer: Trainer, figures: "Iterator[tuple[str, Figure]]") -> None:
         if not trainer.is_global_zero:
             return
         from harness.figures import save_png
@@ -53,7 +61,7 @@ class Pictures(EpochMetricsCallback):
         folder = Path(trainer.default_root_dir) / "figures"
         folder.mkdir(exist_ok=True)
         try:
-            for name, figure in self._draw(trainer, pl_module):
+            for name, figure in figures:
                 path = folder / f"{name}.png"
                 save_png(figure, path)
                 for logger in trainer.loggers:
@@ -75,6 +83,13 @@ class Pictures(EpochMetricsCallback):
             yield "training_curves", training_curves(self._rows, marks, published or None)
         if isinstance(pl_module, ExperimentModule):
             yield from pl_module.figures(trainer.datamodule, self.published)  # type: ignore[attr-defined]
+
+    def _draw_predictions(
+        self, trainer: Trainer, pl_module: LightningModule
+    ) -> Iterator[tuple[str, "Figure"]]:
+        if isinstance(pl_module, ExperimentModule):
+            outputs = trainer.predict_loop.predictions
+            yield from pl_module.prediction_figures(outputs, trainer.datamodule)  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self._rows, "phases": self._phases, "best": self._best}

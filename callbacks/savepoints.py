@@ -1,5 +1,6 @@
 """The complete state of a run, written now and then, so that a killed run goes on bit for bit."""
 
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from harness.annotations import NonNegativeFloat
-from harness.errors import UserError
+from harness.guards import diverged
 from harness.randomness import random_state, restore_random_state
 from harness.savepoints import Stage, metric_states, restore_metric_states, write_savepoint
 from harness.stopping import STOP, Stopped
@@ -57,7 +58,7 @@ class Savepoints(Callback):
     ) -> None:
         if self._stage is None:
             return
-        _refuse_diverged(pl_module, trainer, self.checkpoints)
+        _refuse_diverged(pl_module, trainer)
         if self._stage in ("epoch", "batch"):
             _settle(checkpoint["loops"]["fit_loop"], self._stage)
         own = {"random": random_state(), "metrics": metric_states(pl_module)}
@@ -107,9 +108,13 @@ class Savepoints(Callback):
         restore_random_state(own["random"])
         return True
 
+    def _is_due(self, waited: float) -> bool:
+        if not self.every_seconds:
+            return self.every_seconds == 0
+        return waited >= max(self.every_seconds, self._cost / _SHARE)
+
     def _save_if_due(self, trainer: Trainer, stage: Stage) -> None:
-        waited = time.monotonic() - self._last
-        due = self.every_seconds is not None and waited >= max(self.every_seconds, self._cost / _SHARE)
+        due = self._is_due(time.monotonic() - self._last)
         stop = STOP.requested
         if trainer.world_size > 1:  # all processes or none
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
@@ -135,15 +140,16 @@ def _gathered(own: dict[str, Any], trainer: Trainer) -> list[dict[str, Any]]:
     """``own`` of every process, in the order of their ranks."""
     if trainer.world_size == 1:
         return [own]
+    # as bytes: between processes torch hands over plain objects, and no tensors inside them
+    buffer = io.BytesIO()
+    torch.save(own, buffer)
     everyone: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(everyone, own)
-    return everyone
+    torch.distributed.all_gather_object(everyone, buffer.getvalue())
+    return [torch.load(io.BytesIO(one), map_location="cpu", weights_only=True) for one in everyone]
 
 
-def _refuse_diverged(module: LightningModule, trainer: Trainer, checkpoints: Path | None) -> None:
+def _refuse_diverged(module: LightningModule, trainer: Trainer) -> None:
     broken = [name for name, value in module.named_parameters() if not torch.isfinite(value).all()]
     if broken:
-        raise UserError(
-            f"training diverged: {broken[0]} holds NaN or infinity in epoch {trainer.current_epoch}, step"
-            f" {trainer.global_step}. Lower the learning rate. The last good state is in {checkpoints}."
-        )
+        what = f"{broken[0]} holds NaN or infinity"
+        raise diverged(trainer, module, what, trainer.current_epoch, trainer.global_step)

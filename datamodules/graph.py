@@ -9,6 +9,7 @@ The batch is one ``torch_geometric.data.Data`` with
 - ``train_mask``, ``val_mask``, ``test_mask``: ``[N]`` bool.
 """
 
+import copy
 import warnings
 from abc import abstractmethod
 from typing import Any
@@ -57,6 +58,7 @@ class GraphDataModule(LightningDataModule):
         self.num_classes = num_classes
         self.class_names = class_names
         self.graph: Data | None = None
+        self._copies: dict[torch.device, Data] = {}  # of the graph, on the devices that it was needed on
 
     @abstractmethod
     def build(self) -> Data:
@@ -90,6 +92,15 @@ class GraphDataModule(LightningDataModule):
         # base seed away from the global random state, which an exact resume needs.
         graphs: Any = [self.graph]  # any sequence serves; the annotation asks for a Dataset
         return DataLoader(graphs, batch_size=None, num_workers=0, generator=torch.Generator())
+
+    def transfer_batch_to_device(self, batch: Data, device: torch.device, dataloader_idx: int) -> Data:
+        # A graph of PyG moves as a whole and in place: this one would stay on the GPU, where a phase trained,
+        # when Lightning takes the module back to the CPU.
+        if batch.y.device == device:
+            return batch
+        if device not in self._copies:
+            self._copies[device] = copy.copy(batch).to(device)
+        return self._copies[device]
 
     def train_dataloader(self) -> DataLoader:
         return self._loader()

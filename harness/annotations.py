@@ -14,8 +14,8 @@ Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 """A share in ``[0, 1]``."""
 
-PathLength = Annotated[int, Field(ge=2)]
-"""Nodes of a path, both ends counted: 2 for a direct neighbour."""
+PathLength = Annotated[int, Field(ge=2, le=512)]
+"""Nodes of a path, both ends counted: 2 for a direct neighbour; 512 is the most that a search can follow."""
 
 ClassSpec = dict[str, Any]
 """A class of a fixed module and its keywords, ``{name: Adam, lr: 0.005}``."""

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.configuration.targets import KINDS, resolve_class
+from harness.configuration.targets import KINDS, OWN_PACKAGES, resolve_class
 from harness.errors import UserError
 from harness.hardware import OWN_KEYS, prepare_module
 from harness.launch import cluster_environment
+from harness.library_errors import library_mistake
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, LightningDataModule, Trainer
@@ -38,37 +39,53 @@ class Run:
     loggers: Sequence["Logger"] = field(default_factory=list)
 
 
-def build(node: dict[str, Any], kind: str) -> Any:
+def build(node: dict[str, Any], kind: str, key: str | None = None) -> Any:
     """Makes the object that ``{_target_: path, **keywords}`` describes.
 
     Args:
         node: a node of the checked configuration.
         kind: the group it belongs to, ``model``, ``data``, ``callbacks`` or ``logger``; its class must fit.
+        key: full key of the node, for messages; the group where it is None.
 
     Raises:
         UserError: if the target is not allowed there or refuses a value.
     """
-    keywords = {key: value for key, value in node.items() if key != "_target_"}
+    keywords = {name: value for name, value in node.items() if name != "_target_"}
+    key = key or kind
+    made = resolve_class(node["_target_"], KINDS[kind], key)
     try:
-        return resolve_class(node["_target_"], KINDS[kind], kind)(**keywords)
+        return made(**keywords)
+    except UserError:
+        raise
     except (ValueError, TypeError) as error:
-        raise UserError(f"{kind}: {error}") from error
+        raise UserError(f"{key}: {error}") from error
+    except Exception as error:
+        mistake = library_mistake(error)
+        if mistake or made.__module__.partition(".")[0] not in OWN_PACKAGES:
+            raise UserError(f"{key}: {mistake or error}") from error
+        raise
 
 
 def build_callbacks(nodes: dict[str, Any]) -> list["Callback"]:
     """The callbacks of the configuration, in its order."""
-    return [build(node, "callbacks") for node in nodes.values() if node]
+    return [build(node, "callbacks", f"callbacks.{name}") for name, node in nodes.items() if node]
 
 
-def build_loggers(nodes: dict[str, Any], folder: Path) -> list["Logger"]:
-    """``metrics.csv`` and the configured loggers, writing below ``folder``."""
+def build_loggers(
+    nodes: dict[str, Any], folder: Path, run_id: str | None = None, names: Sequence[str] = ()
+) -> list["Logger"]:
+    """``metrics.csv`` and the configured trackers, writing below ``folder``.
+
+    Args:
+        nodes: the ``logger`` node of the configuration.
+        folder: the run folder.
+        run_id: the run's id on a dashboard, the same for all its sessions.
+        names: of model and data, its tags there.
+    """
     from harness.metrics_csv import MetricsCSV
+    from harness.tracking.trackers import build_trackers
 
-    loggers: list[Logger] = [MetricsCSV(folder / "metrics.csv")]
-    for node in nodes.values():
-        place = {"save_dir": str(folder), "name": f"{folder.parent.name}_{folder.name}"}
-        loggers.append(build({**place, **node}, "logger"))
-    return loggers
+    return [MetricsCSV(folder / "metrics.csv"), *build_trackers(nodes, folder, run_id, names)]
 
 
 def build_trainer(run: Run, **settings: Any) -> "Trainer":
@@ -120,7 +137,9 @@ def _for_own_steps(settings: dict[str, Any], module: "ExperimentModule") -> dict
     batches = settings.get("accumulate_grad_batches", 1)
     if batches != 1:
         why = (
-            "its one batch is the whole data set" if module.validates_itself else "it steps its optimisers itself"
+            "its one batch is the whole data set"
+            if module.validates_itself
+            else "it steps its optimisers itself"
         )
         raise UserError(
             f"trainer.accumulate_grad_batches={batches}: {type(module).__name__} cannot do this, {why}."

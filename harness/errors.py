@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+_LONGEST_WORD, _LONGEST_LINE = 500, 3000  # characters; a value may be a whole file by mistake
+
 
 class UserError(Exception):
     """A mistake the user can mend: printed as one line on stderr, exit code 2, no traceback.
@@ -11,7 +13,15 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        line = " ".join(_shortened(word, _LONGEST_WORD) for word in message.split())
+        # a terminal's control characters and bytes that are no text are shown, not sent
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+        super().__init__(_shortened(shown, _LONGEST_LINE))
+
+
+def _shortened(text: str, limit: int) -> str:
+    """``text`` without its middle where it is longer than ``limit``: what is wrong, ..., how to mend it."""
+    return text if len(text) <= limit else f"{text[: limit * 2 // 3]}…{text[-limit // 3 :]}"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
@@ -20,6 +30,8 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     Two letters exchanged count as nothing, and so does a word cut short: ``hiden`` is close to
     ``hidden_channels``.
     """
+    if len(word) > 100:  # no misspelling, and slow to compare
+        return ""
 
     def closeness(choice: str) -> float:
         if sorted(choice) == sorted(word):

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+_UNFINISHED = ".unfinished."
+
 
 def write_atomically(path: Path, write: Callable[[Path], object], previous: Path | None = None) -> None:
     """Lets ``write`` fill a temporary file beside ``path``, then moves it into place.
@@ -18,7 +20,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], previous: Path
         previous: where the file that was at ``path`` goes, on the same file system; None drops it. A kill at
             the worst moment leaves that one alone.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}{_UNFINISHED}", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -32,6 +34,12 @@ def write_atomically(path: Path, write: Callable[[Path], object], previous: Path
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_unfinished_files(folder: Path) -> None:
+    """Removes what :func:`write_atomically` could not finish in ``folder`` and below, because of a kill."""
+    for path in folder.rglob(f".*{_UNFINISHED}*"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -37,16 +37,19 @@ class MetricsCSV(Logger):
         """Rows logged so far."""
         return len(self._written) + len(self._waiting)
 
-    def go_on_after(self, rows: int) -> None:
+    def go_on_after(self, rows: int) -> list[dict[str, str]]:
         """Takes over the file of a run that is continued, and drops what was logged after its savepoint.
 
         Args:
             rows: rows that the savepoint counts.
 
+        Returns:
+            These rows, as they stand in the file.
+
         Raises:
             UserError: if the file has fewer.
         """
-        kept: list[dict[str, Any]] = []
+        kept: list[dict[str, str]] = []
         if rows:
             try:
                 with self.path.open(encoding="utf-8", newline="") as file:
@@ -62,13 +65,14 @@ class MetricsCSV(Logger):
         # again, when its metric is logged again.
         present = [{name: value for name, value in row.items() if value != ""} for row in kept]
         self._columns = list(dict.fromkeys(name for row in present for name in row))
-        self._written, self._waiting = present, []
+        self._written, self._waiting = [dict(row) for row in present], []
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, self._columns, lineterminator="\n")
         if self._columns:
             writer.writeheader()
         writer.writerows(present)
         write_text(self.path, text.getvalue())
+        return present
 
     @property
     def name(self) -> str:

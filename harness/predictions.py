@@ -12,11 +12,14 @@ if TYPE_CHECKING:
 
     from lightning_modules.experiment import ExperimentModule
 
+PREDICTIONS = "predictions.csv"
+"""The file's name in a run folder."""
+
 
 def write_predictions(
     path: Path, module: "ExperimentModule", datamodule: "LightningDataModule", outputs: list[Any]
 ) -> None:
-    """Writes what ``module.prediction_rows`` makes of ``outputs`` as CSV.
+    """Writes what ``module.prediction_rows`` makes of ``outputs`` as CSV, row by row.
 
     Args:
         path: the CSV file.
@@ -27,14 +30,16 @@ def write_predictions(
     Raises:
         UserError: if the method predicts nothing that fits a table.
     """
-    rows = module.prediction_rows(outputs, datamodule)
-    if not rows:
+    rows = iter(module.prediction_rows(outputs, datamodule))
+    first = next(rows, None)
+    if first is None:
         raise UserError("mode=predict: this method has no predictions to write. Use mode=test.")
 
     def write(temporary: Path) -> None:
         with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
+            writer = csv.DictWriter(file, list(first))
             writer.writeheader()
+            writer.writerow(first)
             writer.writerows(rows)
 
     write_atomically(path, write)

@@ -13,7 +13,7 @@ def write_results(folder: Path, results: dict[str, Any]) -> None:
 
 
 def summary_lines(results: dict[str, Any], folder: Path) -> list[str]:
-    """What a run prints last: test metric, published value with source, seconds, pictures, folder.
+    """What a run prints last: test metric, published value with source, seconds, files, folder.
 
     Args:
         results: the content of ``results.json``.
@@ -22,20 +22,22 @@ def summary_lines(results: dict[str, Any], folder: Path) -> list[str]:
     published = results["published"]
     metrics = {name: value for name, value in results["metrics"].items() if name.startswith("test/")}
     width = max((len(name) for name in metrics), default=0)
-    width = max(width, len("run folder"))
+    width = max(width, len("predictions"))
     lines = []
     for name, value in metrics.items():
         line = f"{name:<{width}}  {format_value(name, value)}"
         if published and published["metric"] == name:
             line += f"   published {format_published(published)} ({published['source']})"
         lines.append(line)
-    if not published:
+    if metrics and not published:
         lines.append(
             f"{'published':<{width}}  no published value for {results['model']} on {results['data']}"
         )
     spans = [f"{name} {seconds:.1f}" for name, seconds in results["seconds"].items()]
     spans += [f"({name} {seconds:.4f})" for name, seconds in results["timings"].items()]
     lines.append(f"{'seconds':<{width}}  {' · '.join(spans)}")
+    if results.get("predictions"):
+        lines.append(f"{'predictions':<{width}}  {results['predictions']}")
     pictures = sorted((folder / "figures").glob("*.png"))
     if pictures:
         lines.append(f"{'pictures':<{width}}  {len(pictures)} in {folder / 'figures'}")

@@ -9,6 +9,7 @@ import yaml
 from harness.errors import UserError
 from harness.run_folder import masked
 from harness.run_state import difference, identity, is_finished, newest_unfinished, read_state
+from harness.stopping import PRUNED
 
 
 def continued_words(words: Sequence[str]) -> tuple[str, ...]:
@@ -26,13 +27,14 @@ def continued_words(words: Sequence[str]) -> tuple[str, ...]:
     folder = Path(asked[-1]).expanduser()
     state = read_state(folder)
     if is_finished(folder):
+        end = folder / (PRUNED if (folder / PRUNED).is_file() else "results.json")
         raise UserError(
-            f"resume={folder}: this run came to its end; its results are in {folder / 'results.json'}."
+            f"resume={folder}: this run came to its end; its results are in {end}."
             " Start a new one, or test it with mode=test ckpt=<checkpoint>."
         )
     given = {_key(word) for word in words}
     kept = [word for word in state.words if _key(word) not in given | {"resume"}]
-    secret = next((word for word in kept if word.endswith("=***")), None)
+    secret = next((word for word in kept if word.endswith("=***") or "://***@" in word), None)
     if secret:
         raise UserError(
             f"resume={folder}: {_key(secret)} is a secret, which no file keeps."

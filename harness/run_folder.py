@@ -10,11 +10,19 @@ from typing import Any
 
 from harness.errors import UserError
 from harness.files import write_text
+from harness.launch import from_first_process, launched
 
 _SECRET = re.compile(
     r"(^|[._-])(api_?key|access_?key|private_?key|token|password|passwd|secret|credential)s?($|[._-])",
     re.IGNORECASE,
 )
+JOB_RECORD = "TENFOLD_JOB_RECORD"
+"""Environment variable with a file into which a run writes the path of its folder: so a sweep learns of it."""
+
+_USER = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")  # user:password or a token in an address
+SWEEP = "TENFOLD_SWEEP"
+"""Environment variable with the name of the sweep that a run is a job of."""
+
 _SHARED = "TENFOLD_RUN_FOLDER"
 _ATTEMPTS = 100  # names tried before a folder that cannot be made is reported
 _made: dict[Path, list[Path]] = {}  # run folders of this process, and the folders above made for each
@@ -55,10 +63,15 @@ def create_run_folder(runs: Path, name: str, continued: Path | None = None) -> P
     Raises:
         UserError: if the folder cannot be made.
     """
+    return _with_subfolders(Path(from_first_process(lambda: str(_create(runs, name, continued)))))
+
+
+def _create(runs: Path, name: str, continued: Path | None) -> Path:
     shared = os.environ.get(_SHARED)
     if continued is not None:
         os.environ[_SHARED] = str(continued.absolute())
         _made[continued] = []
+        _note(continued)
         return _with_subfolders(continued)
     if shared:
         try:
@@ -67,7 +80,7 @@ def create_run_folder(runs: Path, name: str, continued: Path | None = None) -> P
             raise UserError(
                 f"{_SHARED}={shared}: {error.strerror}. Name a folder that can be written."
             ) from error
-    if int(os.environ.get("RANK", "0")) > 0:
+    if launched() is None and int(os.environ.get("RANK", "0")) > 0:
         raise UserError(
             f"This process is rank {os.environ['RANK']} and does not know the run folder of rank 0."
             f" Set {_SHARED} to one folder for all ranks, such as {_SHARED}={runs / name / 'shared'}."
@@ -84,10 +97,16 @@ def create_run_folder(runs: Path, name: str, continued: Path | None = None) -> P
             continue
         os.environ[_SHARED] = str(folder.absolute())
         _made[folder] = above
+        _note(folder)
         return _with_subfolders(folder)
     raise UserError(
         f"paths.runs={runs}: cannot make {folder}: {fault.strerror}. Give another place."
     ) from fault
+
+
+def _note(folder: Path) -> None:
+    if JOB_RECORD in os.environ:
+        write_text(Path(os.environ[JOB_RECORD]), f"{folder.absolute()}\n")
 
 
 def _with_subfolders(folder: Path) -> Path:
@@ -114,23 +133,54 @@ def leave_run_folder(folder: Path, keep: bool) -> None:
                 break
 
 
+def is_secret(key: object) -> bool:
+    """Whether a key sounds like one of a secret: ``api_key``, ``hf.token``, ``password``."""
+    return bool(_SECRET.search(str(key)))
+
+
 def masked(config: Any) -> Any:
-    """``config`` with every value whose key sounds like a secret replaced by ``***``."""
+    """``config`` with ``***`` for every value whose key sounds like a secret, and for users in addresses."""
     if isinstance(config, dict):
         return {
-            key: "***" if _SECRET.search(str(key)) and value is not None else masked(value)
+            key: "***" if is_secret(key) and value is not None else masked(value)
             for key, value in config.items()
         }
-    return [masked(value) for value in config] if isinstance(config, list) else config
+    if isinstance(config, list):
+        return [masked(value) for value in config]
+    return _USER.sub("***", config) if isinstance(config, str) else config
 
 
 def masked_command(command: list[str]) -> list[str]:
-    """``command`` with the value of each ``key=value`` whose key sounds like a secret replaced by ``***``."""
+    """``command`` with ``***`` for the value of each ``key=value`` that holds a secret.
+
+    A value in braces that names a secret somewhere is masked as a whole.
+    """
     words = []
     for word in command:
-        key, equals, _ = word.partition("=")
-        words.append(f"{key}=***" if equals and _SECRET.search(key) else word)
+        key, equals, value = word.partition("=")
+        inner = re.findall(r"[\w.-]+(?=['\"]?\s*:)", value) if "{" in value else []
+        secret = equals and any(is_secret(name) for name in (key, *inner))
+        words.append(f"{key}=***" if secret else _USER.sub("***", word))
     return words
+
+
+def secret_values(config: Any) -> set[str]:
+    """The texts that :func:`masked` hides, of a length that occurs nowhere by chance."""
+    found: set[str] = set()
+    if isinstance(config, dict):
+        for key, value in config.items():
+            found |= _texts(value) if is_secret(key) else secret_values(value)
+    elif isinstance(config, list):
+        found = set().union(*map(secret_values, config))
+    elif isinstance(config, str):
+        found = set(_USER.findall(config))
+    return {text for text in found if len(text) >= 4}
+
+
+def _texts(value: Any) -> set[str]:
+    if isinstance(value, dict | list):
+        return set().union(*map(_texts, value.values() if isinstance(value, dict) else value))
+    return set() if value is None or isinstance(value, bool) else {str(value)}
 
 
 def write_config(folder: Path, config: dict[str, Any]) -> None:

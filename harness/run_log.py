@@ -6,7 +6,7 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -38,6 +38,7 @@ def quieten_libraries(cache: Path) -> None:
     ):
         warnings.filterwarnings("ignore", message=pattern)
     os.environ.setdefault("WANDB_SILENT", "true")
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B would send its own crashes home
     try:
         cache.mkdir(parents=True, exist_ok=True)
     except OSError:  # a read-only place, or a file; what is cached here can be made again
@@ -57,9 +58,28 @@ def quieten_libraries(cache: Path) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
+class _Masking(logging.Formatter):
+    """A formatter that writes ``***`` for each of ``secrets``, whoever let one slip into a message."""
+
+    def __init__(self, secrets: Collection[str]) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        self._secrets = sorted(secrets, key=len, reverse=True)
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
 @contextmanager
-def run_log(folder: Path) -> Iterator[None]:
-    """Sends log records, warnings and the traceback of a crash to ``run.log`` while it is open."""
+def run_log(folder: Path, secrets: Collection[str] = ()) -> Iterator[None]:
+    """Sends log records, warnings and the traceback of a crash to ``run.log`` while it is open.
+
+    Args:
+        folder: the run folder.
+        secrets: texts that must not be written.
+    """
     if not is_first_process():
         yield
         return
@@ -68,7 +88,7 @@ def run_log(folder: Path) -> Iterator[None]:
     console.setLevel(logging.WARNING)
     log.addHandler(console)
     handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Masking(secrets))
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)

@@ -14,13 +14,14 @@ from filelock import FileLock, Timeout
 from harness.errors import UserError
 from harness.files import write_json
 from harness.run_folder import masked_command
+from harness.stopping import PRUNED
 
 FILE = "run.json"
 LOCK = ".lock"
 
 # What changes where a run computes, writes or reports, and nothing of what it computes.
 _PLACE = ("resume", "paths", "logger", "ckpt", "published", "sweep")
-_WATCHING = ("progress", "pictures", "savepoints")
+_WATCHING = ("progress", "pictures", "savepoints", "finite_loss")
 
 
 @dataclass
@@ -59,21 +60,31 @@ def read_state(folder: Path) -> RunState:
         UserError: if it is no run folder, or its ``run.json`` cannot be read.
     """
     path = folder / FILE
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:  # a name that is too long
+        raise UserError(f"resume={folder}: {error.strerror}. Give the folder of a run.") from error
+    if not is_there:
         there = "has no run.json, so it is no run folder" if folder.is_dir() else "is no folder"
         raise UserError(
             f"resume={folder} {there}. Give the folder of a run, such as runs/spagan_cora/<time>_<id>,"
             " or resume=auto for the newest unfinished run of this configuration."
         )
+    from pydantic import TypeAdapter, ValidationError
+
     try:
-        return RunState(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"resume={folder}: {FILE} cannot be read ({error}). Start the run anew.") from error
+        return TypeAdapter(RunState).validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = ": ".join([*map(str, first["loc"]), first["msg"]])
+    except OSError as error:
+        reason = str(error)
+    raise UserError(f"resume={folder}: {FILE} cannot be read ({reason}). Start the run anew.")
 
 
 def is_finished(folder: Path) -> bool:
-    """True where the run came to its end: its results are the last thing it writes."""
-    return (folder / "results.json").is_file()
+    """True where the run came to its end: its results, or why it was pruned, are the last thing it writes."""
+    return any((folder / name).is_file() for name in ("results.json", PRUNED))
 
 
 def newest_unfinished(runs: Path, name: str, configuration: str) -> Path | None:
@@ -90,7 +101,7 @@ def newest_unfinished(runs: Path, name: str, configuration: str) -> Path | None:
             state = read_state(folder)
         except UserError:
             continue
-        if state.configuration == configuration and not is_finished(folder) and not _is_running(folder):
+        if state.configuration == configuration and not is_finished(folder) and not is_running(folder):
             return folder
     return None
 
@@ -111,7 +122,8 @@ def lock(folder: Path) -> FileLock:
     return claim
 
 
-def _is_running(folder: Path) -> bool:
+def is_running(folder: Path) -> bool:
+    """True while a process runs in ``folder``."""
     try:
         lock(folder).release()
     except UserError:

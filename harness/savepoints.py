@@ -11,12 +11,11 @@ Stages of a savepoint:
 - ``done``: the phase is over, the module holds the weights it ended with.
 """
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.checkpoints import read_checkpoint
+from harness.checkpoints import read_checkpoint, verify_archive
 from harness.errors import UserError
 from harness.files import write_atomically
 from harness.run_log import tell
@@ -101,21 +100,6 @@ def write_savepoint(trainer: "Trainer", checkpoints: Path) -> None:
         write_atomically(checkpoints / LAST, write, previous=checkpoints / PREVIOUS)
     else:
         trainer.save_checkpoint(checkpoints / LAST, weights_only=False)
-
-
-def verify_archive(path: Path) -> None:
-    """Compares every part of a checkpoint file with the checksum in it; torch itself does not.
-
-    Raises:
-        ValueError: if the file is truncated or altered.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError) as error:
-        raise ValueError(f"{path} is damaged ({error}).") from error
-    if damaged:
-        raise ValueError(f"{path} is damaged ({damaged} does not have its checksum).")
 
 
 def metric_states(module: "LightningModule") -> dict[str, dict[str, Any]]:

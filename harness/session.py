@@ -16,13 +16,15 @@ from harness.build import (
     build_module,
     build_trainer,
 )
-from harness.checkpoints import load_checkpoint
 from harness.configuration.static_modules import PROJECT_ROOT
 from harness.errors import UserError
-from harness.hardware import apply_threads, check_available, is_first_process
+from harness.files import remove_unfinished_files
+from harness.guards import check_space, needed_bytes
+from harness.hardware import apply_threads, check_available, doubts, is_first_process, told_plainly
 from harness.metrics_csv import MetricsCSV
 from harness.phases import Record, fit_phases
-from harness.predictions import write_predictions
+from harness.predictions import PREDICTIONS, write_predictions
+from harness.prerequisites import provide
 from harness.results import print_summary, write_results
 from harness.resume import folder_to_continue
 from harness.run_folder import (
@@ -31,12 +33,15 @@ from harness.run_folder import (
     leave_run_folder,
     masked,
     masked_command,
+    secret_values,
     write_config,
 )
 from harness.run_log import run_log, tell
 from harness.run_state import LOCK, RunState, lock, read_state
 from harness.savepoints import Savepoint, read_savepoint
 from harness.system import git_state, hardware_summary, peak_gpu_memory_mb, peak_memory_mb, versions
+from harness.tracking.trackers import catch_up, check_trackers, log_results, preload
+from harness.trained import Trained, read_trained
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback
@@ -61,19 +66,29 @@ def run_session(
     runs = Path(config["paths"]["runs"]).expanduser()
     check_writable(runs)
     check_available(config["hardware"])
+    check_trackers(config["logger"])
     apply_threads(config["hardware"]["threads"])
 
     name = f"{choices['model']}_{choices['data']}"
+    trained = None
+    if config["mode"] != "fit":
+        config, trained = read_trained(config, words)
     state = RunState.new(words, choices, config)
     continued = None
     if is_first_process():
         continued = folder_to_continue(config, runs, name, state.configuration)
+    prerequisites = provide(config, choices, words)
     began, started = datetime.now(UTC), time.perf_counter()
     module = build_module(config)
-    if config["mode"] != "fit":
-        load_checkpoint(module, Path(config["ckpt"]).expanduser())
+    if prerequisites:
+        module.on_prerequisites({one.name: one.module for one in prerequisites})
+    check_space(config["paths"], needed_bytes(module, config["mode"]))
+    if trained is not None:
+        trained.put_into(module)
     datamodule = build_datamodule(config)
     callbacks = build_callbacks(config["callbacks"])
+    if is_first_process() and config["mode"] != "predict":
+        preload(config["logger"])
     setup = time.perf_counter() - started
 
     folder = create_run_folder(runs, name, continued)
@@ -81,26 +96,31 @@ def run_session(
     try:
         if is_first_process():
             claim = lock(folder)
-            state = read_state(folder) if continued else state
+            if continued:
+                remove_unfinished_files(folder)
+                state = read_state(folder)
             state.begin_session(folder)
         savepoint = read_savepoint(folder / "checkpoints")
-        with run_log(folder):
+        with run_log(folder, secret_values(config)):
             write_config(folder, {key: value for key, value in config.items() if key != "resume"})
             if is_first_process():
-                _announce(config, choices, folder)
+                _announce(config, choices, folder, trained)
                 _announce_resume(config["resume"], continued is not None, savepoint)
             _tell_pictures(callbacks, config["published"])
-            loggers = build_loggers(config["logger"], folder)
+            names = (choices["model"], choices["data"])
+            loggers = build_loggers(config["logger"], folder, state.tracker_id, names)
             if continued:
-                _metrics_csv(loggers).go_on_after(savepoint.note["rows"] if savepoint else 0)
+                catch_up(loggers, _metrics_csv(loggers).go_on_after(savepoint.note["rows"] if savepoint else 0))
             for logger in loggers:
                 logger.log_hyperparams(masked(config))
             run = Run(config, folder, module, datamodule, callbacks, loggers)
-            record = _execute(run, savepoint)
+            with told_plainly():
+                record = _execute(run, savepoint)
             record.seconds = {"setup": setup} | record.seconds
             keep = True
             if is_first_process():
                 results = _results(run, record, choices, command, began, state)
+                results["prerequisites"] = {one.name: one.report for one in prerequisites}
                 write_results(folder, results)
                 print_summary(results, folder)
     except UserError:
@@ -137,13 +157,14 @@ def _execute(run: Run, savepoint: Savepoint | None) -> Record:
         if mode == "predict":
             outputs = trainer.predict(run.module, datamodule=run.datamodule)
             if is_first_process():
-                write_predictions(run.folder / "predictions.csv", run.module, run.datamodule, outputs or [])
+                write_predictions(run.folder / PREDICTIONS, run.module, run.datamodule, outputs or [])
         else:
             trainer.test(run.module, datamodule=run.datamodule, verbose=False)
             tested = {name: float(value) for name, value in trainer.callback_metrics.items()}
             record.metrics = tested | record.metrics
             for logger in run.loggers:
-                logger.log_metrics(record.metrics, step=sum(record.epochs.values()))
+                logger.log_metrics(record.metrics, step=run.module.steps_before)
+            log_results(run.loggers, record.metrics, run.config["published"])
         record.seconds["predict" if mode == "predict" else "test"] = time.perf_counter() - started
     finally:
         failed = sys.exc_info()[0] is not None
@@ -164,6 +185,7 @@ def _results(
 ) -> dict[str, Any]:
     """The content of ``results.json``."""
     config, best = run.config, run.folder / "checkpoints" / "best.ckpt"
+    predictions = run.folder / PREDICTIONS
     return {
         "model": choices["model"],
         "data": choices["data"],
@@ -181,6 +203,8 @@ def _results(
         "parameters": sum(parameter.numel() for parameter in run.module.parameters()),
         "peak_memory_mb": peak_memory_mb(),
         "peak_gpu_memory_mb": peak_gpu_memory_mb(),
+        "ckpt": config["ckpt"],
+        "predictions": str(predictions) if predictions.exists() else None,
         "best_checkpoint": str(best) if best.exists() else config["ckpt"],
         "hardware": {**hardware_summary(), **config["hardware"]},
         "versions": versions(),
@@ -197,13 +221,19 @@ def _tell_pictures(callbacks: list["Callback"], published: dict[str, Any] | None
             callback.published = published
 
 
-def _announce(config: dict[str, Any], choices: dict[str, str], folder: Path) -> None:
+def _announce(
+    config: dict[str, Any], choices: dict[str, str], folder: Path, trained: Trained | None
+) -> None:
     hardware = config["hardware"]
     tell(
         f"tenfold {config['mode']}: {choices['model']} on {choices['data']}, seed {config['seed']},"
         f" {hardware['accelerator']} {hardware['precision']}, {hardware['threads']} thread(s)"
     )
     tell(str(folder))
+    for note in trained.notes if trained else ():
+        tell(note)
+    for doubt in doubts(hardware):
+        tell(f"WARNING: {doubt}")
 
 
 def _announce_resume(resume: str | None, continued: bool, savepoint: Savepoint | None) -> None:

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 EXIT_STATUS = 128 + signal.SIGTERM
+PRUNED_STATUS = 3
+PRUNED = "pruned.json"
+"""What stands in the folder of a pruned run, in place of ``results.json``."""
 
 
 class Stopped(SystemExit):
@@ -14,6 +17,14 @@ class Stopped(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(EXIT_STATUS)
+
+
+class Pruned(SystemExit):
+    """A search has ended the run early, because it is worse than its other trials; the message says why."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(PRUNED_STATUS)
+        self.reason = reason
 
 
 class StopSignal:
@@ -39,6 +50,7 @@ class StopSignal:
             yield  # signals reach the main thread alone
             return
         before = signal.getsignal(signal.SIGTERM)
+        self.requested = False
         self.take()
         try:
             yield

@@ -40,7 +40,7 @@ def hardware_summary() -> dict[str, str | int | float | list[str]]:
     """
     return {
         "cpu": _cpu_model(),
-        "cores": _usable_cores(),
+        "cores": usable_cores(),
         "ram_gb": round(_physical_memory() / 10**9, 1),
         "gpus": _gpu_names(),
         "platform": platform.platform(),
@@ -135,7 +135,8 @@ def _cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,12 +1,12 @@
 """What every method of this project offers the harness: a task, phases, pictures."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
-from torch import Tensor
+
+from harness.checkpoints import STAMP, stamp
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +26,17 @@ class ExperimentModule(LightningModule):
     validates_itself: ClassVar[bool] = False
     """True where ``training_step`` includes the validation, so that Lightning's own loop is left out."""
 
+    epoch_metrics: ClassVar[tuple[str, ...]] = ()
+    """Names of all metrics that an epoch reports; what ``callbacks.best_weights`` monitors is looked up here before
+    any work is done. Empty where they are not known before."""
+
+    prerequisites: ClassVar[tuple[str, ...]] = ()
+    """Names of the trained networks that the method starts from, those under ``requires:`` in its YAML."""
+
+    training_only: ClassVar[tuple[str, ...]] = ()
+    """Constructor arguments that change nothing once trained: a checkpoint may be tested with other values of
+    them, as with those named ``optimizer`` and ``scheduler``."""
+
     takes_images: ClassVar[bool] = False
     """True where batches hold images ``[B, C, H, W]``, so that ``hardware.channels_last`` means something."""
 
@@ -34,10 +45,9 @@ class ExperimentModule(LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        # the harness fills these in; the first two of modules that step their optimisers themselves
+        # of modules that step their optimisers themselves; the harness fills them in
         self.gradient_clip_val: float | None = None
         self.gradient_clip_algorithm: str | None = None
-        self.channels_last = False
         self.phase_index = 0
         self.epochs_before = 0  # epochs of the earlier phases: logged epochs run on
         self.steps_before = 0  # optimiser steps of the earlier phases
@@ -52,6 +62,18 @@ class ExperimentModule(LightningModule):
     def phase(self) -> str:
         """Name of the current phase."""
         return self.phases[self.phase_index]
+
+    def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
+        """Takes the trained networks that the method starts from; called before ``mode=fit`` reads any data.
+
+        A run that continues gets them again before its state is put back, so keep them outside of the state:
+        ``self._teacher = (modules["teacher"],)`` in a tuple is no submodule, and so goes neither into a
+        checkpoint nor to the optimiser. Lightning then does not move them to the device of the others either.
+
+        Args:
+            modules: a module for each name of :attr:`prerequisites`, on the CPU, in evaluation mode, its
+                parameters frozen.
+        """
 
     def on_phase_start(self, datamodule: LightningDataModule) -> None:
         """Prepares the module for :attr:`phase` before its Trainer is made.
@@ -73,18 +95,15 @@ class ExperimentModule(LightningModule):
         return {}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        # Here and not after the backward pass: gradients in half precision are unscaled only now.
+        # here and not after the backward pass: gradients in half precision are unscaled only now
         if self.gradient_clip_val is not None:
             self.clip_gradients(optimizer, self.gradient_clip_val, self.gradient_clip_algorithm)
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        return apply_to_collection(batch, Tensor, _channels_last) if self.channels_last else batch
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["phase_index"] = self.phase_index
+        checkpoint[STAMP] = stamp(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.phase_index = checkpoint["phase_index"]
+        self.phase_index = checkpoint[STAMP]["phase_index"]
 
     def figures(
         self, datamodule: LightningDataModule, published: dict[str, Any] | None
@@ -97,12 +116,24 @@ class ExperimentModule(LightningModule):
         """
         return iter(())
 
-    def prediction_rows(self, outputs: list[Any], datamodule: LightningDataModule) -> list[dict[str, Any]]:
-        """Rows of ``predictions.csv`` from what ``trainer.predict`` returned; empty if a table is no use."""
-        return []
+    def prediction_rows(
+        self, outputs: list[Any], datamodule: LightningDataModule
+    ) -> Iterable[dict[str, Any]]:
+        """Rows of ``predictions.csv``, all with the same keys; empty if a table is no use.
 
+        Args:
+            outputs: what ``trainer.predict`` returned, one entry a batch.
+            datamodule: the run's data.
+        """
+        return ()
 
-def _channels_last(values: Tensor) -> Tensor:
-    """Images ``[B, C, H, W]`` in the order that convolutions read fastest; other tensors as they are."""
-    is_images = values.dim() == 4 and values.is_floating_point()
-    return values.contiguous(memory_format=torch.channels_last) if is_images else values
+    def prediction_figures(
+        self, outputs: list[Any], datamodule: LightningDataModule
+    ) -> Iterator[tuple[str, "Figure"]]:
+        """Pictures of what was predicted, as :meth:`figures`, where one says it better than the table.
+
+        Args:
+            outputs: what ``trainer.predict`` returned, one entry a batch.
+            datamodule: the run's data.
+        """
+        return iter(())

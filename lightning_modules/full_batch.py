@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from harness.annotations import ClassSpec
-from harness.errors import UserError
+from harness.guards import diverged
 from lightning_modules.experiment import ExperimentModule
 from lightning_modules.optimizers import build_optimizer, build_scheduler
 
@@ -31,6 +31,7 @@ class FullBatchModule(ExperimentModule):
     """
 
     validates_itself: ClassVar[bool] = True
+    training_only: ClassVar[tuple[str, ...]] = ("epochs_per_call",)
 
     def __init__(self, optimizer: ClassSpec, scheduler: ClassSpec | None, epochs_per_call: int) -> None:
         super().__init__()
@@ -75,11 +76,10 @@ class FullBatchModule(ExperimentModule):
         rows: list[dict[str, float]] = []
         for epoch in range(first, last):
             metrics = self._run_epoch(batch, optimizer, scheduler)
-            if not math.isfinite(metrics["train/loss"]):
-                raise UserError(
-                    f"training diverged: train/loss is {metrics['train/loss']} in epoch {epoch} of phase"
-                    f" {self.phase}. Lower model.optimizer.lr."
-                )
+            for name in ("train/loss", "val/loss"):
+                if not math.isfinite(metrics.get(name, 0.0)):
+                    step = self.global_step  # the optimiser has counted this epoch's already
+                    raise diverged(trainer, self, f"{name} is {metrics[name]}", epoch, step)
             rows.append(metrics)
             for watcher in self._watchers:
                 watcher.on_epoch_metrics(trainer, self, epoch, metrics)

@@ -38,7 +38,7 @@ def test_a_diverged_training_ends_with_epoch_and_fix(
     ]
     assert run(words) == 2
     line = line_of(capsys)
-    assert "training diverged: train/loss is nan in epoch" in line
+    assert "training diverged: val/loss is nan in epoch 0, step 1 of phase fit." in line
     assert "Lower model.optimizer.lr" in line
 
 
@@ -73,6 +73,9 @@ def test_several_machines_need_a_launcher(monkeypatch: pytest.MonkeyPatch) -> No
         "num_nodes": 2,
         "strategy": "ddp",
         "precision": "32-true",
+        "sync_batchnorm": False,
+        "compile": False,
+        "channels_last": False,
         "threads": 1,
     }
     with pytest.raises(UserError, match=r"num_nodes=2.*torchrun or srun"):

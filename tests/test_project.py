@@ -84,6 +84,7 @@ def test_readme_lists_every_choice_and_no_other():
     assert table_rows("Methods") == choices("model")
     assert table_rows("Data sets") == choices("data")
     assert table_rows("Hardware") == choices("hardware")
+    assert table_rows("Dashboards") == choices("logger")
 
 
 def test_readme_has_the_place_that_results_are_written_into():

@@ -1,12 +1,16 @@
 """The whole configuration checked before torch is imported and before any data is touched."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.configuration.check_values import Problem, check_keys
+from harness.checkpoints import find_checkpoint
+from harness.configuration.check_values import Problem, check_keys, check_usable
 from harness.configuration.schema import (
+    ENVIRONMENT,
+    FACTS,
     GROUPS,
     HARDWARE,
     OPTIMIZER_VALUES,
@@ -25,6 +29,7 @@ from harness.configuration.static_modules import PROJECT_ROOT, UnknownNameError
 from harness.configuration.static_types import parameter_type
 from harness.configuration.targets import KINDS, public_classes, read_public, read_target
 from harness.errors import UserError, nearest
+from harness.run_folder import check_writable
 
 # Schedules built from other schedules or from functions: plain values cannot describe them.
 _NOT_PLAIN_SCHEDULERS = (
@@ -60,12 +65,17 @@ def check(config: Mapping[str, Any], choices: Mapping[str, str], conf: Path = PR
     for group in ("callbacks", "logger"):
         for name, node in (config.get(group) or {}).items():
             _check_target_node(f"{group}.{name}", node, KINDS[group], problems)
+    problems += _check_facts(config.get("model"), config.get("data"))
+    problems += _check_monitors(config.get("callbacks"), infos["model"])
     for group in ("model", "data"):
         for key, role, spec in _class_specs(group, config.get(group)):
             problems += _check_class_spec(key, role, spec)
     problems += _check_trainer(config.get("trainer"))
     problems += check_keys("hardware", config.get("hardware"), HARDWARE, HARDWARE)
+    problems += _check_networks(config.get("hardware"), infos["model"], choices)
     problems += _check_task(infos["model"], infos["data"], choices, conf)
+    problems += _check_requires(config, infos["model"], choices)
+    problems += check_usable("", config)  # last: a key's own type says more
     if problems:
         others = list(dict.fromkeys(p.key for p in problems[1:] if p.key != problems[0].key))
         more = f" (and {len(others)} more: {', '.join(others)})" if others else ""
@@ -76,7 +86,8 @@ def _check_root(config: Mapping[str, Any]) -> list[Problem]:
     fields: Fields = {**ROOT, **dict.fromkeys(GROUPS, Any)}
     problems = check_keys("", config, fields, set(fields) - ROOT_OPTIONAL)
     if isinstance(config.get("paths"), Mapping):
-        problems += check_keys("paths", config["paths"], PATHS, PATHS)
+        problems += _emptied(config["paths"]) or check_keys("paths", config["paths"], PATHS, PATHS)
+        problems += _check_places(config["paths"])
     if isinstance(config.get("published"), Mapping):
         problems += check_keys(
             "published", config["published"], PUBLISHED, set(PUBLISHED) - PUBLISHED_OPTIONAL
@@ -85,16 +96,81 @@ def _check_root(config: Mapping[str, Any]) -> list[Problem]:
         node = config.get(group)
         if node is not None and not isinstance(node, Mapping):
             raise UserError(f"{group} must be a group of named entries, got {node!r}.")
+    if config.get("mode") in ("test", "predict") and config.get("resume"):
+        problems.append(
+            Problem(
+                "resume",
+                f"resume={config['resume']} goes on with a training run, and mode={config['mode']} trains"
+                " nothing. Take one of them away.",
+            )
+        )
     if config.get("mode") in ("test", "predict"):
         mode, ckpt = config["mode"], config.get("ckpt")
-        fix = "ckpt=<run folder>/checkpoints/best.ckpt"
+        fix = "ckpt=<run folder>"
         if not ckpt:
             problems.append(Problem("ckpt", f"mode={mode} needs a checkpoint: add {fix}."))
-        elif isinstance(ckpt, str) and "://" in ckpt:
-            problems.append(Problem("ckpt", f"ckpt={ckpt} is an address; only files are read. Give {fix}."))
-        elif isinstance(ckpt, str) and not Path(ckpt).expanduser().is_file():
-            problems.append(Problem("ckpt", f"ckpt={ckpt}: there is no such file. Give {fix}."))
+        elif isinstance(ckpt, str):
+            try:
+                find_checkpoint(ckpt)
+            except UserError as error:
+                problems.append(Problem("ckpt", str(error)))
+    elif config.get("ckpt"):
+        problems.append(
+            Problem(
+                "ckpt",
+                f"ckpt={config['ckpt']} is read by mode=test and mode=predict alone. Add one of them, or leave"
+                " ckpt out; resume=<run folder> goes on with a run.",
+            )
+        )
     return problems
+
+
+def check_object(key: str, node: Mapping[str, Any]) -> None:
+    """Refuses a node whose class is not allowed or would not take its keys and values.
+
+    Args:
+        key: the group that it belongs to, ``model``, ``data``, ``callbacks`` or ``logger``.
+        node: ``{_target_: path, **keywords}``.
+
+    Raises:
+        UserError: one line about the first mistake.
+    """
+    problems: list[Problem] = []
+    _check_target_node(key, node, KINDS[key], problems)
+    for name, role, spec in _class_specs(key, node):
+        problems += _check_class_spec(name, role, spec)
+    problems += check_usable(key, node)
+    if problems:
+        raise UserError(problems[0].message)
+
+
+def _check_places(paths: Mapping[str, Any]) -> Iterator[Problem]:
+    """Folders of ``paths`` that could not be read or made; a cache is replaced by another one."""
+    runs, data = paths.get("runs"), paths.get("data")
+    if isinstance(runs, str) and runs and "\0" not in runs:
+        try:
+            check_writable(Path(runs).expanduser())
+        except UserError as error:
+            yield Problem("paths.runs", str(error))
+    try:
+        is_file = isinstance(data, str) and Path(data).expanduser().is_file()
+    except OSError as error:  # a name that is too long
+        yield Problem("paths.data", f"paths.data={data}: {error.strerror}. Name a folder of data sets.")
+    else:
+        if is_file:
+            yield Problem("paths.data", f"paths.data={data} is a file. Name a folder of data sets.")
+
+
+def _emptied(paths: Mapping[str, Any]) -> list[Problem]:
+    """Folders named by a variable that is set to nothing, as a shell script with a typing error sets it."""
+    return [
+        Problem(
+            f"paths.{key}",
+            f"paths.{key} is empty: the variable {variable} is set to ''. Unset it, or name a folder.",
+        )
+        for key, variable in ENVIRONMENT.items()
+        if paths.get(key) == "" and os.environ.get(variable) == ""
+    ]
 
 
 def _check_target_node(key: str, node: Any, kind: str, problems: list[Problem]) -> ClassInfo | None:
@@ -119,6 +195,38 @@ def _check_target_node(key: str, node: Any, kind: str, problems: list[Problem]) 
         for path in _nested_targets(key, values)
     ]
     return info
+
+
+def _check_facts(model: Any, data: Any) -> list[Problem]:
+    """Facts of the data that the model was told otherwise; its files refer to them."""
+    if not isinstance(model, Mapping) or not isinstance(data, Mapping):
+        return []
+    return [
+        Problem(
+            f"model.{name}",
+            f"model.{name}={model[name]}, but data.{name}={data[name]}. Leave model.{name} as it is in its"
+            f" file, ${{data.{name}}}.",
+        )
+        for name in FACTS
+        if name in model and name in data and model[name] != data[name]
+    ]
+
+
+def _check_monitors(callbacks: Any, model: ClassInfo | None) -> list[Problem]:
+    """Callbacks that watch a metric which the model never reports."""
+    names: tuple[str, ...] = (model.attributes.get("epoch_metrics") if model else None) or ()
+    if not isinstance(callbacks, Mapping) or not names:
+        return []
+    watched = {
+        f"callbacks.{name}.monitor": node["monitor"]
+        for name, node in callbacks.items()
+        if isinstance(node, Mapping) and isinstance(node.get("monitor"), str)
+    }
+    return [
+        Problem(key, f"{key} must be one of {', '.join(names)}, got {metric!r}.{nearest(metric, names)}")
+        for key, metric in watched.items()
+        if metric not in names
+    ]
 
 
 def _nested_targets(prefix: str, value: Any) -> Iterator[str]:
@@ -202,6 +310,30 @@ def _check_trainer(node: Any) -> list[Problem]:
     return problems
 
 
+def _check_networks(hardware: Any, model: ClassInfo | None, choices: Mapping[str, str]) -> list[Problem]:
+    """Keys of ``hardware`` that the method's class says to be no use for its networks."""
+    if not isinstance(hardware, Mapping) or model is None:
+        return []
+    name, problems = choices.get("model"), []
+    reason = model.attributes.get("not_compiled")
+    if hardware.get("compile") is True and reason:
+        problems.append(
+            Problem(
+                "hardware.compile",
+                f"hardware.compile=true is not for model={name}: {reason}. Use hardware.compile=false.",
+            )
+        )
+    if hardware.get("channels_last") is True and not model.attributes.get("takes_images"):
+        problems.append(
+            Problem(
+                "hardware.channels_last",
+                f"hardware.channels_last=true is for methods that read images; model={name} does not."
+                " Use hardware.channels_last=false.",
+            )
+        )
+    return problems
+
+
 def _check_task(
     model: ClassInfo | None, data: ClassInfo | None, choices: Mapping[str, str], conf: Path
 ) -> list[Problem]:
@@ -224,11 +356,42 @@ def _check_task(
     ]
 
 
+def _check_requires(
+    config: Mapping[str, Any], model: ClassInfo | None, choices: Mapping[str, str]
+) -> list[Problem]:
+    """Whether what is required is what the method's class says it starts from."""
+    if model is None or config.get("mode") != "fit":
+        return []
+    wanted, given = model.attributes.get("prerequisites") or (), config.get("requires") or {}
+    name = choices.get("model")
+    problems = [
+        Problem(
+            f"model.requires.{missing}",
+            f"model={name} starts from a trained {missing}, and model.requires.{missing} is not there."
+            f" Write model.requires.{missing}=<best.ckpt or run folder>, or leave its file as it was.",
+        )
+        for missing in wanted
+        if missing not in given
+    ]
+    starts = f"model={name} starts from {', '.join(wanted) if wanted else 'nothing trained'}"
+    problems += [
+        Problem(
+            f"model.requires.{other}",
+            f"model.requires.{other}: {starts}.{nearest(other, wanted)} Take it out.",
+        )
+        for other in given
+        if other not in wanted
+    ]
+    return problems
+
+
 def data_for_task(task: str, conf: Path = PROJECT_ROOT / "conf") -> list[str]:
     """Choices of the data group whose class serves ``task``, read without importing anything."""
     found = []
     for file in sorted((conf / "data").glob("*.yaml")):
-        written = re.search(r"^_target_:\s*['\"]?([\w.]+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        written = re.search(
+            r"^_target_:\s*['\"]?([\w.]+)", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
+        )
         try:
             info = read_class(written.group(1)) if written else None
         except (UnknownNameError, NotAClassError):

@@ -2,12 +2,14 @@
 
 import difflib
 import json
+import math
 import types
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from harness.configuration.schema import Fields
 from harness.errors import nearest
+from harness.run_folder import is_secret
 
 
 class Problem(NamedTuple):
@@ -65,6 +67,8 @@ def check_value(key: str, value: Any, annotation: Any) -> list[Problem]:
 
     if annotation is Any:
         return []
+    if isinstance(value, str) and (unusable := list(check_usable(key, value))):
+        return unusable
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(annotation)
     except (PydanticSchemaGenerationError, PydanticUserError):
@@ -73,12 +77,30 @@ def check_value(key: str, value: Any, annotation: Any) -> list[Problem]:
         # JSON is the mode in which pydantic is strict about numbers, yet takes a list for a tuple.
         adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError:
-        return [
-            Problem(key, f"{key} must be {describe(annotation)}, got {value!r}.{_hint(value, annotation)}")
-        ]
+        shown, hint = ("a secret", "") if is_secret(key) else (repr(value), _hint(value, annotation))
+        return [Problem(key, f"{key} must be {describe(annotation)}, got {shown}.{hint}")]
     except TypeError:
         return [Problem(key, f"{key} holds {type(value).__name__}, which is no plain value.")]
     return []
+
+
+_LARGEST = 2**63 - 1  # of an integer in torch and numpy
+
+
+def check_usable(key: str, value: Any) -> Iterator[Problem]:
+    """One problem for each value below ``key`` that no library could use or write, whatever its type."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from check_usable(_join(key, name), inner)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from check_usable(f"{key}[{index}]", inner)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield Problem(key, f"{key} must be a finite number, got {value}.")
+    elif isinstance(value, int) and abs(value) > _LARGEST:
+        yield Problem(key, f"{key} must be a number below 2^63, got {value}.")
+    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= c <= "\udfff" for c in value)):
+        yield Problem(key, f"{key} must be a text in UTF-8 without null bytes, got {value!r}.")
 
 
 def describe(annotation: Any) -> str:
@@ -98,13 +120,15 @@ _SIMPLE = {
 def _describe(annotation: Any, plural: bool) -> str:
     if annotation is None:
         return "null"
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Callable:
+        return "a function, which no configuration can hold"
     if annotation in _SIMPLE:
         return _SIMPLE[annotation][plural]
-    origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return " ".join([_describe(arguments[0], plural), _bounds(arguments[1:])]).strip()
     if origin is Literal:
-        texts = [str(a) for a in arguments]
+        texts = [str(a).lower() if isinstance(a, bool) else str(a) for a in arguments]
         return texts[0] if len(texts) == 1 else f"one of {', '.join(texts)}"
     if origin in (Union, types.UnionType):
         return " or ".join(_describe(member, plural) for member in arguments)

@@ -15,7 +15,7 @@ _FLAGS = ("--help", "--cfg", "--resolve", "--version", "--multirun")
 _HABITS = {
     "accelerator": "hardware.accelerator=gpu",
     "batch-size": "data.batch_size=...",
-    "checkpoint": "ckpt=<run folder>/checkpoints/best.ckpt mode=test",
+    "checkpoint": "ckpt=<run folder> mode=test",
     "config": "model=... data=... (see --help)",
     "dataset": "data=...",
     "device": "hardware=cpu or hardware=gpu",
@@ -31,7 +31,7 @@ _HABITS = {
     "offline": "logger=wandb (it is offline)",
     "output": "paths.runs=<folder>",
     "precision": "hardware.precision=bf16-mixed",
-    "test": "mode=test ckpt=<run folder>/checkpoints/best.ckpt",
+    "test": "mode=test ckpt=<run folder>",
     "threads": "hardware.threads=4",
     "weight-decay": "model.optimizer.weight_decay=0.0005",
 }
@@ -45,11 +45,13 @@ class Request:
         overrides: ``key=value`` words in their order, as given.
         action: run the experiment, or print the help, the composed configuration or the version.
         resolve: with ``config``: references replaced by their values.
+        multirun: one run for each combination of values, instead of one run.
     """
 
     overrides: tuple[str, ...]
     action: Action = "run"
     resolve: bool = False
+    multirun: bool = False
 
 
 def parse(arguments: Sequence[str]) -> Request:
@@ -60,7 +62,7 @@ def parse(arguments: Sequence[str]) -> Request:
     """
     overrides: list[str] = []
     action: Action = "run"
-    resolve = False
+    resolve = multirun = False
     words = list(arguments)
     while words:
         word = words.pop(0)
@@ -73,13 +75,11 @@ def parse(arguments: Sequence[str]) -> Request:
         elif word in ("-c", "--cfg") or word.startswith("--cfg="):
             wanted = word.partition("=")[2] if "=" in word else words.pop(0) if words else ""
             if wanted != "job":
-                raise UserError(f"--cfg prints the composed configuration as --cfg job, got --cfg {wanted}.")
+                given = word if "=" in word else f"{word} {wanted}"
+                raise UserError(f"--cfg prints the composed configuration as --cfg job, got {given}.")
             action = "config" if action == "run" else action
         elif word in ("-m", "--multirun"):
-            raise UserError(
-                f"{word}: sweeps are not there yet. Start one run per setting, for example in a shell loop:"
-                " for s in 0 1 2; do python run.py seed=$s; done"
-            )
+            multirun = True
         elif word.startswith("-"):
             raise _unknown_flag(word, words)
         else:
@@ -88,7 +88,7 @@ def parse(arguments: Sequence[str]) -> Request:
             overrides.append(f"{key}{equals}{Path(value).expanduser()}" if value.startswith("~/") else word)
     if resolve and action != "config":
         raise UserError("--resolve belongs to --cfg job: python run.py model=gat --cfg job --resolve")
-    return Request(tuple(overrides), action, resolve)
+    return Request(tuple(overrides), action, resolve, multirun)
 
 
 def _unknown_flag(word: str, following: list[str]) -> UserError:
@@ -101,6 +101,4 @@ def _unknown_flag(word: str, following: list[str]) -> UserError:
         if not value and following and "=" not in following[0] and not following[0].startswith("-"):
             value = following[0]
         hint = f" Settings have no dashes: write {name}={value or '...'}"
-    return UserError(
-        f"there is no flag {word}.{hint} Flags: {', '.join(_FLAGS[:-1])}; the rest is key=value."
-    )
+    return UserError(f"there is no flag {word}.{hint} Flags: {', '.join(_FLAGS)}; the rest is key=value.")

@@ -4,19 +4,29 @@ Only Hydra's compose API is used: run folders, logging and sweeps are the projec
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.configuration.explain import composing_failed, unreadable, unresolved
 from harness.configuration.help import CONF, groups, unknown_choice
+from harness.configuration.requirements import (
+    Above,
+    compose_requirements,
+    open_requirements,
+    take_requirements,
+    written_requirements,
+)
 from harness.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-_SWEEPS = "sweeps are not there yet"
+_composed: dict[Any, tuple["DictConfig", dict[str, str]]] | None = None  # while `files_composed_once` is open
 
 
 @dataclass(frozen=True)
@@ -27,15 +37,24 @@ class Composition:
         config: plain resolved values: dicts, lists, numbers, strings, booleans, None.
         choices: chosen option of each group; ``experiment`` only where that preset exists and was applied.
         overrides: the words of the command line that led here.
+        sweep: the node of that group, which is no part of a run's configuration.
     """
 
     config: dict[str, Any]
     choices: dict[str, str]
     overrides: tuple[str, ...]
+    sweep: dict[str, Any] = field(default_factory=dict)
 
 
-def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> Composition:
+def compose(overrides: Sequence[str] = (), conf: Path = CONF, above: Above = ()) -> Composition:
     """Compose ``conf/config.yaml`` with its groups and the overrides.
+
+    What the model requires is composed and checked too, see ``harness/configuration/requirements.py``.
+
+    Args:
+        overrides: the words of a command line.
+        conf: the configuration folder.
+        above: the runs that require this one.
 
     Raises:
         UserError: for an unknown group, choice or key, an override that does not parse, a value that is
@@ -44,18 +63,47 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF) -> Composition:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    tree, choices = _compose(overrides, conf)
+    tree, choices, declared = _compose(overrides, conf)
+    open_requirements(tree, choices)
     try:
         missing = sorted(OmegaConf.missing_keys(tree))
         if missing:
             raise UserError(f"{missing[0]} has no value yet: add {missing[0]}=... to the command.")
+        _make_absolute(tree)
         config = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:
-        raise UserError(_unresolved(tree, error)) from error
+        raise UserError(unresolved(tree, error)) from error
     assert isinstance(config, dict)
-    plain = {str(key): value for key, value in config.items()}
+    plain = dict.fromkeys(("resume", "ckpt", "published")) | {
+        str(key): value for key, value in config.items()
+    }
+    sweep = plain.pop("sweep", None) or {}
     _lower_minimum(plain.get("trainer"), overrides)
-    return Composition(plain, choices, tuple(overrides))
+    if "requires" in plain:
+        raise UserError(
+            "requires is filled in by run.py. What a model starts from is named by model.requires.<name>."
+        )
+    requires = take_requirements(plain)
+    if requires:
+        from harness.configuration.check import check
+
+        check(plain | {"requires": requires}, choices, conf)  # the run's own mistakes come first
+        plain["requires"] = compose_requirements(requires, plain, choices, overrides, declared, conf, above)
+    return Composition(plain, choices, tuple(overrides), sweep)
+
+
+@contextmanager
+def files_composed_once() -> Iterator[None]:
+    """While it is open, each choice of files is composed once, whatever single values follow.
+
+    For many commands in a row: Hydra's composition is nine tenths of the time of :func:`compose`.
+    """
+    global _composed
+    before, _composed = _composed, {}
+    try:
+        yield
+    finally:
+        _composed = before
 
 
 def config_text(overrides: Sequence[str] = (), conf: Path = CONF, resolve: bool = False) -> str:
@@ -67,6 +115,8 @@ def config_text(overrides: Sequence[str] = (), conf: Path = CONF, resolve: bool 
     from omegaconf import OmegaConf
 
     tree = OmegaConf.create(compose(overrides, conf).config) if resolve else _compose(overrides, conf)[0]
+    OmegaConf.set_struct(tree, False)
+    tree.pop("sweep", None)  # no part of a run's configuration
     return OmegaConf.to_yaml(tree).rstrip("\n")
 
 
@@ -84,26 +134,22 @@ def _lower_minimum(trainer: Any, overrides: Sequence[str]) -> None:
         trainer["min_epochs"] = high
 
 
-def _compose(overrides: Sequence[str], conf: Path) -> tuple["DictConfig", dict[str, str]]:
-    """The composed tree with its references, and the choices.
+def _compose(overrides: Sequence[str], conf: Path) -> tuple["DictConfig", dict[str, str], dict[str, Any]]:
+    """The composed tree with its references, the choices, and ``model.requires`` as the files have it.
 
     Hydra composes the chosen files; single values are set afterwards, here, in the order Hydra itself would.
     So each key can be compared with the keys that are there, at the price of one composition instead of two.
     """
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
     available = groups(conf)
-    parsed = [_parse(word) for word in overrides]
+    parsed = [parse_word(word) for word in overrides]
     for override in parsed:
         _check_override(override, available)
     try:
         tree, choices = _hydra([o.input_line or "" for o in parsed if _is_choice(o, available)], conf)
-    except YAMLError as error:
-        raise UserError(_yaml_mistake(error)) from error
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explain(error, conf, available)) from error
+    except Exception as error:  # of a file that is no mapping Hydra lets anything out, OSError to TypeError
+        raise UserError(composing_failed(error, conf, available)) from error
+    _check_files(choices, conf, available)
+    declared = written_requirements(tree)
     given = _flattened(parsed, available)
     for override in parsed:
         if _is_choice(override, available):
@@ -114,7 +160,48 @@ def _compose(overrides: Sequence[str], conf: Path) -> tuple["DictConfig", dict[s
         _apply(override, tree)
     if choices.get("experiment") not in available.get("experiment", []):
         choices.pop("experiment", None)
-    return tree, choices
+    return tree, choices, declared
+
+
+def _check_files(choices: Mapping[str, str], conf: Path, available: Mapping[str, Sequence[str]]) -> None:
+    """Refuses a preset of another pair, and settings of Hydra's own, which nothing would heed."""
+    pair, preset = f"{choices.get('model')}_{choices.get('data')}", choices.get("experiment", "")
+    there = preset in available.get("experiment", [])
+    if there and preset != pair:
+        owners = [(m, d) for m in available["model"] for d in available["data"] if f"{m}_{d}" == preset]
+        fix = (
+            f"Write model={owners[0][0]} data={owners[0][1]}"
+            if owners
+            else "It belongs to no pair: rename the file"
+        )
+        raise UserError(
+            f"experiment={preset} is not the preset of model={choices.get('model')}"
+            f" data={choices.get('data')}. {fix}, or leave experiment= out: the pair's own preset is applied"
+            " by itself."
+        )
+    for file in (conf / "config.yaml", conf / "experiment" / f"{preset}.yaml"):
+        if file.is_file() and re.search(r"^hydra *:", file.read_text(encoding="utf-8"), re.MULTILINE):
+            raise UserError(f"{file}: Hydra's own settings have no effect here. Take the key hydra away.")
+
+
+def _make_absolute(tree: "DictConfig") -> None:
+    """Writes ``paths`` and ``ckpt`` in full, and so all that refers to them.
+
+    A run folder may be read, and a run continued, from another working folder.
+    """
+    from omegaconf import DictConfig
+
+    paths = tree.get("paths")
+    places = [(paths, str(key), f"paths.{key!s}") for key in paths] if isinstance(paths, DictConfig) else []
+    for node, key, full in [*places, (tree, "ckpt", "ckpt")]:
+        value: Any = node.get(key)
+        if isinstance(value, str) and value and "://" not in value:
+            try:
+                node[key] = str(Path(value).expanduser().absolute())
+            except RuntimeError as error:
+                raise UserError(
+                    f"{full}={value}: there is no such home folder. Write the whole path."
+                ) from error
 
 
 def _apply(override: "Override", tree: "DictConfig") -> None:
@@ -139,32 +226,42 @@ def _hydra(overrides: Sequence[str], conf: Path) -> tuple["DictConfig", dict[str
     from hydra import initialize_config_dir
     from omegaconf import open_dict
 
+    key = (conf.resolve(), tuple(overrides))
+    if _composed is not None and key in _composed:
+        return deepcopy(_composed[key])
     with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
         tree = hydra_compose("config", overrides=list(overrides), return_hydra_config=True)
     choices = {
         str(group): str(choice)
         for group, choice in tree.hydra.runtime.choices.items()
-        if not str(group).startswith("hydra/") and choice is not None
+        if not str(group).startswith("hydra/") and group != "sweep" and choice is not None
     }
     with open_dict(tree):
         del tree["hydra"]
+    if _composed is not None:
+        _composed[key] = deepcopy((tree, choices))
     return tree, choices
 
 
-def _parse(word: str) -> "Override":
+def parse_word(word: str) -> "Override":
+    """``key=value`` as Hydra reads it.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
+    key, _, value = word.partition("=")
+    if not value.isascii() and re.fullmatch(r"[\w/.:%+ -]+", value):
+        word = f"{key}='{value}'"  # the grammar has no letters beyond ASCII, and folders are named with them
     try:
         override = OverridesParser.create().parse_override(word)
+        override.value()
     except HydraException as error:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UserError(f"cannot read '{word}': an override is written key=value.") from error
-        raise UserError(
-            f"cannot read '{word}'. Quote a value with brackets, commas, braces or spaces:"
-            f" \"{key}='{value}'\"; a list is {key}=[1,2]."
-        ) from error
+        raise UserError(unreadable(word)) from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"cannot read '{word}': a number in it is too long, or a list too deep.") from error
     if not override.key_or_group:
         raise UserError(f"cannot read '{word}': an override is written key=value.")
     return override
@@ -177,8 +274,8 @@ def _check_override(override: "Override", available: Mapping[str, Sequence[str]]
         raise UserError(f"'{word}': Hydra's own settings have no effect here. Runs are placed by paths.runs.")
     if override.is_sweep_override():
         raise UserError(
-            f"'{word}' asks for several values, and {_SWEEPS}. For one list, write {key}=[...];"
-            " for several runs, start one command each."
+            f"'{word}' asks for several values: add -m to run one job for each, as in"
+            f" python run.py -m {word}. For one list, write {key}=[...]."
         )
     group = key.replace("/", ".").partition(".")[0]
     if key not in available:
@@ -203,20 +300,6 @@ def _check_override(override: "Override", available: Mapping[str, Sequence[str]]
         raise UserError(f"'{word}': {key} takes one choice of {', '.join(available[key])}.")
     elif not isinstance(choice, dict):
         raise UserError(unknown_choice(key, word.partition("=")[2], available[key]))
-
-
-def _explain(error: Exception, conf: Path, available: Mapping[str, Sequence[str]]) -> str:
-    """The sentence for an error that Hydra raised while composing the chosen files."""
-    from hydra.errors import MissingConfigException
-
-    if isinstance(error, MissingConfigException):
-        missing = str(error.missing_cfg_file or "").removesuffix(".yaml")
-        group, _, choice = missing.rpartition("/")
-        if group in available:
-            return unknown_choice(group, choice, available[group])
-        return f"there is no file {missing}.yaml in {conf}."
-    first = str(error).splitlines()[0]
-    return f"{first} ({str(error.__cause__).splitlines()[0]})" if error.__cause__ else first
 
 
 def _is_choice(override: "Override", available: Mapping[str, Sequence[str]]) -> bool:
@@ -288,6 +371,8 @@ def _unknown_key(
                 f"there is neither a group nor a key '{name}'.{nearest(name, names)}"
                 f" Groups: {_join(available)}. Keys: {keys}."
             )
+        if name == "requires":
+            return f"unknown key '{key}': what a method starts from is its own. Write model.{key}=..."
         return f"unknown key '{key}': there is no '{name}'.{nearest(name, names)}"
     if parent == "trainer":
         from harness.configuration.schema import TRAINER_ELSEWHERE
@@ -317,46 +402,6 @@ def _more_arguments(node: "DictConfig", parent: str, given: Mapping[str, Any]) -
         return set(read_class(target).parameters) if target else set()
     except (UnknownNameError, NotAClassError):
         return set()
-
-
-def _unresolved(tree: Any, error: Exception) -> str:
-    """The key whose ``${reference}`` leads nowhere, and what it refers to."""
-    from omegaconf import DictConfig, ListConfig
-    from omegaconf.errors import OmegaConfBaseException
-
-    def visit(node: Any, path: str) -> tuple[str, str, Exception] | None:
-        if not isinstance(node, DictConfig | ListConfig) or node._is_none():
-            return None
-        keys: Any = list(node) if isinstance(node, DictConfig) else range(len(node))
-        for key in keys:
-            full = f"{path}.{key}" if path else str(key)
-            raw = node._get_node(key)
-            try:
-                value = node[key]
-            except OmegaConfBaseException as found:
-                return full, str(raw._value() if raw is not None else ""), found  # type: ignore[union-attr]
-            inner = visit(value, full)
-            if inner:
-                return inner
-        return None
-
-    found = visit(tree, "")
-    if found is None:
-        return str(error).splitlines()[0]
-    key, written, reason = found
-    text = str(reason).splitlines()[0]
-    unset = re.search(r"Environment variable '(\w+)' not found", text)
-    if unset:
-        return f"{key} is {written}, but the variable {unset[1]} is not set. Set it or write {key}=..."
-    if "ecursive" in text:
-        return f"{key} is {written}, which refers to itself. Write {key}=<a value>."
-    return f"{key} is {written}, but there is no such key. Write {key}=... or mend the reference."
-
-
-def _yaml_mistake(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    return f"{where}{getattr(error, 'problem', None) or error}. The file is no valid YAML; mend that line."
 
 
 def _listed(node: Any) -> str:

@@ -11,31 +11,48 @@ from harness.errors import UserError, nearest
 
 CONF = PROJECT_ROOT / "conf"
 
-_ORDER = ("model", "data", "trainer", "hardware", "callbacks", "logger", "experiment")
+_ORDER = ("model", "data", "trainer", "hardware", "callbacks", "logger", "sweep", "experiment")
 
 _INTRO = """\
-usage: python run.py [group=choice ...] [key=value ...] [--help | --cfg job [--resolve] | --version]
+usage: python run.py [-m] [group=choice ...] [key=value ...] [--help | --cfg job [--resolve] | --version]
 
 Runs one experiment: composes the configuration, checks it, fetches the data, trains, tests, and prints the
 measured number beside the published one."""
 
 _MODES = [
     ("mode=fit", "train, then test the best weights (the default)"),
-    ("mode=test ckpt=<file>", "test a checkpoint"),
-    ("mode=predict ckpt=<file>", "write a checkpoint's predictions to a file"),
+    ("mode=test ckpt=<run folder>", "test the best weights of a run, or a checkpoint file"),
+    ("mode=predict ckpt=<run folder>", "write their predictions to predictions.csv"),
 ]
+
+_SWEEPS = [
+    ("model=gcn,gat", "each of these"),
+    ("seed=range(0,10)", "0 to 9; range(0,0.5,0.1) in steps"),
+    ("data=glob(c*)", "the choices of a group that fit a pattern"),
+    ("sweep.workers=2", "two jobs at a time; each has a process, a run folder and a GPU of its own"),
+    ("resume=auto", "go on with the newest unfinished sweep of these words, or resume=<sweep folder>"),
+    ("sweep.retry=failed", "of the newest sweep of these words, run what failed or is missing"),
+]
+
+_SWEEPS_NOTE = """\
+With -m, every combination of the values is one job: an ordinary run. All are checked before the first starts,
+and a job that fails does not end the sweep (which then ends with status 1). <paths.runs>/sweeps/<time>_<id>/
+holds summary.csv, summary.md and summary.png with mean and standard deviation over the seeds, and jobs.csv."""
 
 _EXAMPLES = [
     ("python run.py", "the default: needs no network and no account"),
     ("python run.py model=spagan data=cora", "a paper's experiment with its settings"),
     ("python run.py model=gat data=citeseer trainer.max_epochs=50 model.heads=4", "other settings"),
     ("python run.py model=gcn data=cora hardware=gpu seed=3 paths.data=/data", "another place"),
-    ("python run.py model=gat data=cora mode=test ckpt=<run folder>/checkpoints/best.ckpt", "test again"),
+    ("python run.py -m model=gcn,gat,spagan data=cora 'seed=range(0,10)'", "mean and deviation of 30 runs"),
+    ("python run.py model=gat data=cora mode=test ckpt=<run folder>", "test again"),
 ]
 
 _ENVIRONMENT = [
     ("TENFOLD_DATA", "folder of data sets, the default of paths.data; may be read-only"),
     ("TENFOLD_CACHE", "folder for what is derived or downloaded, the default of paths.cache"),
+    ("WANDB_API_KEY", "W&B's key: runs are sent there while they run; without one they stay files"),
+    ("WANDB_MODE", "online, offline or disabled, the default of logger.wandb.mode"),
 ]
 
 _NOTES = """\
@@ -44,6 +61,9 @@ metrics.csv, checkpoints/, figures/ and run.log.
 
 The pair of model and data decides the settings: conf/experiment/<model>_<data>.yaml is applied by itself
 where it exists; ~experiment leaves it out.
+
+What a method starts from, such as a teacher, is trained first where it is not there yet, once, in
+<paths.runs>/prerequisites/; model.requires.teacher=<checkpoint or run folder> gives one instead.
 
 To see the keys of a choice: python run.py model=gat --help. To see the composed configuration:
 python run.py model=gat data=cora --cfg job, with --resolve to have references replaced by values. A key of
@@ -106,6 +126,8 @@ def _general_help(available: dict[str, list[str]], conf: Path, width: int) -> st
     keys = [e for e in top if e.key.partition(".")[0] != "defaults" and (e.value or e.comment)]
     parts.append("Top-level keys, with their defaults\n" + _keys_table(keys, "", width))
     parts.append("Modes\n" + _table(_MODES, width))
+    note = textwrap.fill(" ".join(_SWEEPS_NOTE.split()), width)
+    parts.append("Sweeps (python run.py -m ...)\n" + _table(_SWEEPS, width) + "\n" + note)
     parts.append("Examples\n" + "\n".join(f"  {command}\n      {what}" for command, what in _EXAMPLES))
     parts.append("Environment\n" + _table(_ENVIRONMENT, width))
     parts.extend(textwrap.fill(" ".join(note.split()), width) for note in _NOTES.split("\n\n"))

@@ -30,15 +30,65 @@ ROOT: Fields = {
     "ckpt": str | None,
     "paths": dict[str, Any],
     "published": dict[str, Any] | None,
+    "requires": dict[str, Any],
 }
-ROOT_OPTIONAL = frozenset({"resume", "ckpt", "published"})
+ROOT_OPTIONAL = frozenset({"resume", "ckpt", "published", "requires"})
 
 _Folder = Annotated[str, Field(min_length=1)]
 
 PATHS: Fields = {"data": _Folder, "runs": _Folder, "cache": _Folder}
 
+FACTS = ("in_channels", "num_classes", "image_size")
+"""Arguments of a data set that are checked against the data; models refer to them under the same name."""
+
+ENVIRONMENT = {"data": "TENFOLD_DATA", "cache": "TENFOLD_CACHE"}
+"""Variables that name a folder of ``paths`` where the command does not."""
+
 PUBLISHED: Fields = {"metric": str, "value": float, "spread": NonNegativeFloat | None, "source": str}
 PUBLISHED_OPTIONAL = frozenset({"spread"})
+
+SWEEP: Fields = {
+    "sampler": Literal["grid", "optuna"],
+    "launcher": Literal["local", "slurm"],
+    "workers": PositiveInt,
+    "retry": Literal["none", "failed"],
+    "average_over": list[str],
+    "metric": str | None,
+    "stop_seconds": PositiveFloat,
+}
+"""What every choice of the group has; ``search`` belongs to sampler=optuna, ``slurm`` to launcher=slurm."""
+
+SEARCH: Fields = {
+    "trials": PositiveInt,
+    "sampler": Literal["tpe", "random"],
+    "random_trials": PositiveInt,
+    "seed": Annotated[int, Field(ge=0, lt=2**32)],
+    "metric": str | None,
+    "direction": Literal["min", "max"] | None,
+    "storage": str | None,
+    "pruner": dict[str, Any],
+}
+
+PRUNER: Fields = {
+    "name": Literal["none", "median"],
+    "every_epochs": PositiveInt,
+    "warmup_epochs": NonNegativeInt,
+    "startup_trials": NonNegativeInt,
+}
+
+SLURM: Fields = {
+    "cluster": Literal["slurm", "local"],
+    "partition": str | None,
+    "account": str | None,
+    "timeout_min": PositiveInt,
+    "requeues": NonNegativeInt,
+    "save_seconds": PositiveInt,
+    "cpus_per_task": PositiveInt,
+    "gpus_per_node": NonNegativeInt,
+    "mem_gb": PositiveFloat,
+    "setup": list[str],
+    "options": dict[str, str | int | bool],
+}
 
 HARDWARE: Fields = {
     "accelerator": Literal["auto", "cpu", "gpu", "mps"],
@@ -50,7 +100,7 @@ HARDWARE: Fields = {
     "sync_batchnorm": bool,
     "compile": bool,
     "channels_last": bool,
-    "threads": PositiveInt,
+    "threads": Annotated[int, Field(gt=0, le=1024)],
 }
 
 TRAINER: Fields = {
@@ -82,7 +132,6 @@ TRAINER_ELSEWHERE: dict[str, str] = {
     "inference_mode": "weights and caches made in a test must stay usable for training",
     "barebones": "it would switch off what a run writes",
     "plugins": "it takes objects, a configuration holds plain values",
-    "use_distributed_sampler": "the loaders share a batch out among the processes by themselves",
     "model_registry": "it needs an outside service",
 }
 """Trainer arguments that the harness itself fills, and where to turn instead."""
@@ -95,6 +144,9 @@ OPTIMIZER_VALUES: Fields = {
     "momentum": NonNegativeFloat,
     "alpha": NonNegativeFloat,
     "rho": Fraction,
+    # both serve CUDA graphs and gradients through the optimiser itself, and a step fails without them
+    "capturable": Literal[False],
+    "differentiable": Literal[False],
 }
 """Ranges that torch.optim checks only once it is built; its annotations say no more than float."""
 
@@ -111,5 +163,6 @@ SCHEDULER_VALUES: Fields = {
     "total_iters": PositiveInt,
     "max_lr": PositiveFloat,
     "total_steps": PositiveInt | None,
+    "last_epoch": Literal[-1],  # a run that goes on restores its schedule by itself
 }
 """The same for torch.optim.lr_scheduler."""

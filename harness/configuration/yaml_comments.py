@@ -21,7 +21,7 @@ class Entry(NamedTuple):
 
 def description(file: Path) -> str:
     """The first line of the file if it is a comment (a ``# @package`` line apart), else ``""``."""
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         text = line.strip()
         if text.startswith("# @package") or not text:
             continue
@@ -39,7 +39,7 @@ def entries(file: Path) -> list[Entry]:
     parents: list[tuple[int, str]] = []
     above: list[str] = []
     column = -1  # where the comment of the last key began, for continuation lines
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         text = line.strip()
         if text.startswith("#"):
             if found and column > 0 and line.index("#") == column:

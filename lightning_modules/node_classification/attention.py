@@ -1,7 +1,5 @@
 """Attention of centres over their rows, all heads at once: compiled loops on CPU, torch elsewhere."""
 
-import functools
-import importlib.util
 from typing import Any
 
 import torch
@@ -11,16 +9,12 @@ from torch.autograd import Function
 
 from lightning_modules.node_classification.dense import dropout_mask, narrow_matmul
 from lightning_modules.node_classification.segments import SegmentIndex, segment_softmax
-
-
-@functools.cache
-def _numba_installed() -> bool:
-    return importlib.util.find_spec("numba") is not None
+from lightning_modules.numba_import import numba_fault
 
 
 def uses_kernels(x: Tensor) -> bool:
-    """Whether attention over ``x`` runs in compiled loops: on CPU, where numba is installed."""
-    return x.device.type == "cpu" and _numba_installed()
+    """Whether attention over ``x`` runs in compiled loops: on CPU, where numba works."""
+    return x.device.type == "cpu" and not numba_fault()
 
 
 def _forward_torch(

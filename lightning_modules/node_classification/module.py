@@ -1,6 +1,8 @@
 """Node classification on one graph: the training that MLP, GCN, GAT and SPAGAN share."""
 
-from typing import Any, Literal
+import copy
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +33,9 @@ class NodeClassifier(FullBatchModule):
     """
 
     task = "node_classification"
+    epoch_metrics = ("train/loss", "train/acc", "val/loss", "val/acc")
+    training_only: ClassVar[tuple[str, ...]] = (*FullBatchModule.training_only, "dropout", "init")
+    not_compiled = "torch.compile cannot trace its sparse products and its own compiled loops"
     network: nn.Module
 
     def __init__(
@@ -93,7 +98,9 @@ class NodeClassifier(FullBatchModule):
         """Class probabilities ``[N, num_classes]`` of every node."""
         return self(batch).exp()
 
-    def prediction_rows(self, outputs: list[Tensor], datamodule: LightningDataModule) -> list[dict[str, Any]]:
+    def prediction_rows(
+        self, outputs: list[Tensor], datamodule: LightningDataModule
+    ) -> Iterator[dict[str, Any]]:
         """One row a node: its split, true and predicted class by name, and all probabilities.
 
         Args:
@@ -102,22 +109,19 @@ class NodeClassifier(FullBatchModule):
         """
         graph = graph_of(datamodule)
         names = getattr(datamodule, "class_names", None) or [str(label) for label in range(self.num_classes)]
-        splits = [
-            "train" if t else "val" if v else "test" if e else ""
-            for t, v, e in zip(
-                graph.train_mask.tolist(), graph.val_mask.tolist(), graph.test_mask.tolist(), strict=True
-            )
-        ]
-        rows = []
-        for node, (probabilities, label) in enumerate(
-            zip(outputs[0].tolist(), graph.y.tolist(), strict=True)
-        ):
-            best = max(range(self.num_classes), key=probabilities.__getitem__)
-            row = {"node": node, "split": splits[node], "true": names[label], "predicted": names[best]}
-            rows.append(
-                row | {f"p({name})": f"{p:.6f}" for name, p in zip(names, probabilities, strict=True)}
-            )
-        return rows
+        split = torch.zeros_like(graph.y)
+        for number, key in enumerate(("train", "val", "test"), start=1):
+            split[graph[f"{key}_mask"]] = number
+        nodes = zip(split.tolist(), graph.y.tolist(), outputs[0], strict=True)
+        for node, (part, label, probabilities) in enumerate(nodes):
+            shares = probabilities.tolist()
+            yield {
+                "node": node,
+                "split": ("", "train", "val", "test")[part],
+                "true": names[label],
+                "predicted": names[max(range(self.num_classes), key=shares.__getitem__)],
+                **{f"p({name})": f"{share:.6f}" for name, share in zip(names, shares, strict=True)},
+            }
 
 
 class MLPClassifier(NodeClassifier):
@@ -207,9 +211,17 @@ def decay_first_layer_only(network: MLP | GCN) -> list[dict[str, Any]]:
     return [{"params": hidden}, {"params": output, "weight_decay": 0.0}]
 
 
-def graph_of(datamodule: LightningDataModule) -> Data:
-    """The one graph that a node-classification data module holds after ``setup``."""
+def graph_of(datamodule: LightningDataModule, device: torch.device | None = None) -> Data:
+    """The one graph that a node-classification data module holds after ``setup``.
+
+    Args:
+        datamodule: the run's data.
+        device: where the graph is needed, as a copy if it is elsewhere; None takes it as it is.
+
+    Raises:
+        TypeError: if there is no graph.
+    """
     graph = getattr(datamodule, "graph", None)
     if not isinstance(graph, Data):
         raise TypeError(f"{type(datamodule).__name__} has no graph: call its setup() first")
-    return graph
+    return graph if device is None or graph.y.device == device else copy.copy(graph).to(device)

@@ -136,11 +136,11 @@ class SPAGAN(NodeClassifier):
         for parameter in self.network.path_parameters():
             parameter.requires_grad_(not attention)
         if not attention and self.paths is None:
-            self._find_paths(graph_of(datamodule))
+            self._find_paths(graph_of(datamodule, self.device))
 
     def on_phase_end(self, trainer: Trainer, datamodule: LightningDataModule) -> dict[str, float]:
         reported = {}
-        graph = graph_of(datamodule)
+        graph = graph_of(datamodule, self.device)
         if self.phase != self.phases[-1]:
             accuracy = float(self.test_metrics(graph)["test/acc"])
             name = "gat" if self.phase == ATTENTION else self.phase
@@ -197,12 +197,13 @@ class SPAGAN(NodeClassifier):
             raise RuntimeError("SPAGAN has no paths yet: run its attention phase or load a checkpoint first")
         if self._path_index is None or self._path_index.ends[2][0].device != graph.y.device:
             assert self.costs is not None
-            found_on = (self.paths.num_nodes, self.costs.numel())
-            if found_on != (graph.num_nodes, graph.edge_index.size(1)):
+            same_number = self.costs.numel() == graph.edge_index.size(1)
+            if not same_number or not self.paths.lie_in(graph.edge_index, graph.num_nodes):
                 raise UserError(
-                    f"the checkpoint's paths were found on a graph of {found_on[0]} nodes and {found_on[1]}"
-                    f" directed edges, but data has {graph.num_nodes} and {graph.edge_index.size(1)}."
-                    " Give the data settings that it was trained with (config.yaml of its run folder)."
+                    f"the checkpoint's paths were found on another graph, of {self.paths.num_nodes} nodes"
+                    f" and {self.costs.numel()} directed edges; this one has {graph.num_nodes} and"
+                    f" {graph.edge_index.size(1)}. Give the data settings that it was trained with"
+                    " (config.yaml of its run folder)."
                 )
             self._path_index = PathIndex.build(self.paths.to(graph.y.device), graph.num_nodes)
         return self._path_index
@@ -229,7 +230,7 @@ class SPAGAN(NodeClassifier):
         from harness.comparison import Score
         from lightning_modules.spagan.gallery import gallery
 
-        graph = graph_of(datamodule)
+        graph = graph_of(datamodule, self.device)
         assert self.paths is not None
         # training stops a search early; only the picture of what was found needs all paths counted
         paths = self.paths if self.paths.found_is_total else self._search(graph, count_all=True)
@@ -256,6 +257,10 @@ class SPAGAN(NodeClassifier):
         state = checkpoint["spagan"]
         self.paths = None if state["paths"] is None else PathSets.from_state(state["paths"])
         self.costs = state["costs"]
-        self.unchanged = state["unchanged"]
-        self.test_accuracies = state["test_accuracies"]
+        if self.paths is not None and self.paths.lengths != tuple(range(2, self.max_path_nodes + 1)):
+            raise ValueError("its paths are not of model.max_path_nodes")
+        if self.paths is not None and (not isinstance(self.costs, Tensor) or self.costs.dim() != 1):
+            raise ValueError("its edge costs are damaged")
+        self.unchanged = list(state["unchanged"])
+        self.test_accuracies = dict(state["test_accuracies"])
         self._path_index = None

@@ -117,3 +117,15 @@ def test_pick_takes_the_first_of_each_class_in_the_given_order() -> None:
 def test_too_small_class_is_named() -> None:
     with pytest.raises(UserError, match=r"train_per_class=2 .* class 1 has only 1 nodes"):
         pick_per_class(np.array([0, 0, 1]), np.arange(3), 2, "train_per_class")
+
+
+def test_a_copy_goes_to_another_device_and_the_graph_stays() -> None:
+    module = Triangle()
+    module.setup()
+    (graph,) = module.train_dataloader()
+    elsewhere = torch.device("meta")
+    moved = module.transfer_batch_to_device(graph, elsewhere, 0)
+    assert {value.device for value in moved.to_dict().values()} == {elsewhere}
+    assert {value.device.type for value in module.graph.to_dict().values()} == {"cpu"}
+    assert module.transfer_batch_to_device(graph, elsewhere, 0) is moved, "indexed anew every epoch otherwise"
+    assert module.transfer_batch_to_device(graph, torch.device("cpu"), 0) is module.graph

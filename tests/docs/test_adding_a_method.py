@@ -65,3 +65,11 @@ def test_every_parameter_gets_a_gradient(names, settings, chain):
     loss, _ = model.training_loss(chain)
     loss.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_network_to_start_from_is_no_part_of_the_state(names, settings):
+    student, teacher = names["SGCStudent"](**settings), names["SGCClassifier"](**settings)
+    own = set(student.state_dict())
+    student.on_prerequisites({"teacher": teacher})
+    assert set(student.state_dict()) == own
+    assert not set(teacher.parameters()) & set(student.parameters())

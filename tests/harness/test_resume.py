@@ -1,6 +1,8 @@
 """A run that goes on from any of its savepoints ends as if it had never been stopped."""
 
 import shutil
+import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from harness.build import Run, build_callbacks, build_datamodule, build_loggers,
 from harness.errors import UserError
 from harness.metrics_csv import MetricsCSV
 from harness.phases import Record, fit_phases
-from harness.savepoints import LAST, PREVIOUS, Savepoint, Stage, read_savepoint
+from harness.savepoints import LAST, PREVIOUS, Savepoint, Stage, read_savepoint, write_savepoint
 from harness.stopping import STOP, Stopped
 from tests.small_runs import assert_same_weights, configuration
 
@@ -65,7 +67,17 @@ def clockless(record: Record) -> dict[str, Any]:
     return {name: value for name, value in vars(record).items() if name not in ("seconds", "timings")}
 
 
-@pytest.fixture(scope="module", params=[SPAGAN], ids=["spagan"])
+CLASSIFIER = (
+    "model=classifier",
+    "data=digits",
+    "data.augment=shift",
+    "data.num_train=320",
+    "trainer.max_epochs=3",
+    "trainer.log_every_n_steps=4",
+)
+
+
+@pytest.fixture(scope="module", params=[SPAGAN, CLASSIFIER], ids=["spagan", "classifier"])
 def unbroken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("unbroken")
     keeping = KeepingSavepoints(folder / "copies")
@@ -73,10 +85,13 @@ def unbroken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return request.param, run, record, keeping
 
 
-def test_every_savepoint_leads_to_the_same_end(unbroken: Any) -> None:
+def test_every_savepoint_leads_to_the_same_end(unbroken: Any, tmp_path: Path) -> None:
     overrides, run, record, keeping = unbroken
-    assert {"epoch", "trained", "done"} <= set(keeping.stages)
-    for copy in sorted(keeping.copies.iterdir()):
+    several_phases = len(run.module.phases) > 1
+    expected = {"epoch", "trained", "done" if several_phases else "batch"}
+    assert set(keeping.stages) == expected
+    for kept in sorted(keeping.copies.iterdir()):
+        copy = Path(shutil.copytree(kept, tmp_path / kept.name))
         savepoint = read_savepoint(copy / "checkpoints")
         assert savepoint is not None
         # what was logged between the savepoint and the kill, and a line cut in the middle
@@ -89,3 +104,121 @@ def test_every_savepoint_leads_to_the_same_end(unbroken: Any) -> None:
         for name in ("best.ckpt", "last.ckpt"):
             files = [torch.load(f / "checkpoints" / name, weights_only=True) for f in (copy, run.folder)]
             assert_same_weights(files[0]["state_dict"], files[1]["state_dict"])
+
+
+class StopAt(EpochMetricsCallback):
+    """Does at one epoch of the whole run what SIGTERM does."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def on_epoch_metrics(
+        self, trainer: Trainer, pl_module: LightningModule, epoch: int, metrics: Mapping[str, float]
+    ) -> None:
+        if epoch + pl_module.epochs_before == self.epoch:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_sigterm_saves_and_leaves_with_143(unbroken: Any, tmp_path: Path) -> None:
+    overrides, run, _, _ = unbroken
+    stops = {2: "epoch", 11: "trained", 17: "epoch"} if overrides is SPAGAN else {0: "epoch", 2: "trained"}
+    for epoch, stage in stops.items():
+        folder = tmp_path / str(epoch)
+        (folder / "checkpoints").mkdir(parents=True)
+        config = configuration(*overrides, "~callbacks.savepoints")
+        datamodule, module = build_datamodule(config), build_module(config)
+        loggers = build_loggers(config["logger"], folder)
+        callbacks = [*build_callbacks(config["callbacks"]), StopAt(epoch)]
+        with pytest.raises(Stopped) as stopped, STOP.installed():
+            fit_phases(Run(config, folder, module, datamodule, callbacks, loggers))
+        assert stopped.value.code == 143
+        savepoint = read_savepoint(folder / "checkpoints")
+        assert savepoint is not None
+        assert savepoint.stage == stage
+        with STOP.installed():
+            again, _ = run_in(folder, Savepoints(None), *overrides, savepoint=savepoint)
+        assert_same_weights(again.module.state_dict(), run.module.state_dict())
+        assert (folder / "metrics.csv").read_bytes() == (run.folder / "metrics.csv").read_bytes()
+
+
+def damaged(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "truncated":
+        content = content[: len(content) // 2]
+    elif how == "empty":
+        content = bytearray()
+    else:
+        content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.fixture
+def checkpoints(unbroken: Any, tmp_path: Path) -> Path:
+    copies = sorted(unbroken[3].copies.iterdir())
+    return Path(shutil.copytree(copies[3] / "checkpoints", tmp_path / "checkpoints"))
+
+
+@pytest.mark.parametrize("how", ["truncated", "empty", "one bit"])
+def test_a_damaged_savepoint_gives_way_to_the_one_before(
+    checkpoints: Path, how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged(checkpoints / LAST, how)
+    savepoint = read_savepoint(checkpoints)
+    assert savepoint is not None
+    assert savepoint.path.name == PREVIOUS
+    assert "last.ckpt is damaged: going on from the savepoint before it" in capsys.readouterr().err
+
+
+def test_a_kill_between_the_two_renames_leaves_the_one_before(checkpoints: Path) -> None:
+    (checkpoints / LAST).unlink()
+    savepoint = read_savepoint(checkpoints)
+    assert savepoint is not None
+    assert savepoint.path.name == PREVIOUS
+
+
+def test_two_damaged_savepoints_are_refused(checkpoints: Path) -> None:
+    for name in (LAST, PREVIOUS):
+        damaged(checkpoints / name, "truncated")
+    with pytest.raises(UserError, match="no savepoint of this run can be read"):
+        read_savepoint(checkpoints)
+
+
+def test_a_run_without_a_savepoint_has_none(tmp_path: Path) -> None:
+    assert read_savepoint(tmp_path) is None
+
+
+def test_a_disk_that_damages_what_is_written_keeps_the_last_whole_one(
+    checkpoints: Path,
+) -> None:
+    class Damaging:
+        is_global_zero = True
+
+        def save_checkpoint(self, path: Path, weights_only: bool) -> None:
+            shutil.copy(checkpoints / LAST, path)
+            damaged(path, "one bit")
+
+    before = (checkpoints / LAST).read_bytes()
+    trainer: Any = Damaging()
+    with pytest.raises(ValueError, match="is damaged"):
+        write_savepoint(trainer, checkpoints)
+    assert (checkpoints / LAST).read_bytes() == before
+    assert not list(checkpoints.glob(".*"))
+
+
+def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
+    class Spoil(EpochMetricsCallback):
+        def on_epoch_metrics(
+            self, trainer: Trainer, pl_module: LightningModule, epoch: int, metrics: Mapping[str, float]
+        ) -> None:
+            if epoch == 4:
+                with torch.no_grad():
+                    next(pl_module.parameters()).fill_(torch.nan)
+
+    words = ("model=mlp", "data=mini_citation", "trainer.max_epochs=20", "model.epochs_per_call=5")
+    config = configuration(*words, "~callbacks.savepoints")
+    (tmp_path / "checkpoints").mkdir()
+    callbacks = [*build_callbacks(config["callbacks"]), Spoil(), Savepoints(0.0)]
+    run = Run(config, tmp_path, build_module(config), build_datamodule(config), callbacks, [])
+    with pytest.raises(UserError, match=r"training diverged: .* epoch 5, step 5"):
+        fit_phases(run)
+    assert read_savepoint(tmp_path / "checkpoints") is None

@@ -1,12 +1,12 @@
 """The entry of the path search."""
 
-import importlib.util
 import logging
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from lightning_modules.numba_import import numba_fault
 from lightning_modules.spagan.path_search import best_first, dijkstra, hop_limited
 from lightning_modules.spagan.path_search.graph import CostGraph, build_graph
 from lightning_modules.spagan.path_search.paths import Block, PathSets, add_self_paths, assemble
@@ -91,7 +91,7 @@ def find_paths(
 
 def warm_up(search: Search, max_path_nodes: int) -> None:
     """Compile or load what ``search`` needs, on two nodes, so that a search can be timed by itself."""
-    if search != "exact" or importlib.util.find_spec("numba") is None:
+    if search != "exact" or numba_fault():
         return
     pair = torch.tensor([[0, 1], [1, 0]])
     find_paths(pair, torch.ones(2), 2, max_path_nodes=max_path_nodes, path_ratio=0.0, search=search)
@@ -100,10 +100,12 @@ def warm_up(search: Search, max_path_nodes: int) -> None:
 def _exact(
     graph: CostGraph, max_path_nodes: int, quota: Tensor | None, threads: int, stop_early: bool
 ) -> list[Block]:
-    if importlib.util.find_spec("numba") is None:
+    fault = numba_fault()
+    if fault:
         logger.warning(
-            "numba is not installed: the exact path search runs through SciPy, same sets but"
-            " slower. pip install numba brings the fast one."
+            "%s: the exact path search runs through SciPy, same sets but slower."
+            " pip install numba brings the fast one.",
+            fault,
         )
         return list(dijkstra.search(graph, max_path_nodes, quota))
     return [best_first.search(graph, max_path_nodes, quota, threads, stop_early)]

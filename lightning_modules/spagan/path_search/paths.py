@@ -95,6 +95,17 @@ class PathSets:
                 raise ValueError(f"its paths of {c} nodes are damaged")
         return sets
 
+    def lie_in(self, edge_index: Tensor, num_nodes: int) -> bool:
+        """Whether the paths of two nodes are, self paths apart, edges of this graph.
+
+        Args:
+            edge_index: ``[2, E]`` long, row 0 the centres.
+            num_nodes: number of nodes N of the graph.
+        """
+        edges = self.nodes[2][~self.is_self_path(2)].to(edge_index.device)
+        mine, theirs = edges[:, 0] * num_nodes + edges[:, 1], edge_index[0] * num_nodes + edge_index[1]
+        return self.num_nodes == num_nodes and bool(torch.isin(mine, theirs).all())
+
     def equal(self, other: "PathSets") -> bool:
         """Whether both hold the same paths at the same costs, bit for bit."""
         return (

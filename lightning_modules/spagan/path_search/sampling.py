@@ -7,6 +7,7 @@ from torch import Tensor
 
 # Keeps floor(0.29 * 100) at 29, where the product is 28.999999999999996.
 _ROUNDING = 1e-9
+_ALL = 2**31  # more paths than any node has, and an integer still
 
 
 def path_quota(degree: Tensor, path_ratio: float | None) -> Tensor | None:
@@ -26,7 +27,8 @@ def path_quota(degree: Tensor, path_ratio: float | None) -> Tensor | None:
         return None
     if not (math.isfinite(path_ratio) and path_ratio >= 0):
         raise ValueError(f"path_ratio must be a finite number >= 0, or None to keep all, got {path_ratio}")
-    return degree.double().mul_(path_ratio).add_(_ROUNDING).long()  # truncates, and nothing is negative
+    kept = degree.double().mul_(path_ratio).add_(_ROUNDING)
+    return kept.clamp_(max=_ALL).long()  # truncates, and nothing is negative
 
 
 def rank_in_group(group: Tensor) -> Tensor:

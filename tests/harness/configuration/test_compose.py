@@ -74,14 +74,40 @@ def test_preset_can_be_left_out_or_chosen(conf: Path) -> None:
     without = compose(("data=star", "~experiment"), conf)
     assert without.config["model"]["heads"] == 2
     assert "experiment" not in without.choices
-    assert compose(("experiment=small_star",), conf).config["model"]["heads"] == 7
+    assert compose(("experiment=small_star", "data=star"), conf).config["model"]["heads"] == 7
+
+
+def test_a_preset_belongs_to_its_pair(conf: Path) -> None:
+    message = mistake(conf, "experiment=small_star")
+    assert message.startswith("experiment=small_star is not the preset of model=small data=ring.")
+    assert "Write model=small data=star, or leave experiment= out" in message
+    (conf / "experiment" / "big_sun.yaml").write_text("# @package _global_\nseed: 1\n")
+    assert "It belongs to no pair: rename the file" in mistake(conf, "experiment=big_sun")
 
 
 def test_environment_names_the_data_folder(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENFOLD_DATA", "/somewhere")
     assert compose((), conf).config["paths"]["data"] == "/somewhere"
     monkeypatch.delenv("TENFOLD_DATA")
-    assert compose((), conf).config["paths"]["data"] == "data"
+    assert compose((), conf).config["paths"]["data"] == str(Path("data").absolute())
+
+
+def test_folders_and_checkpoint_are_written_in_full(conf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(conf.parent)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    (conf / "data" / "ring.yaml").write_text(
+        "_target_: x\nin_channels: 3\nroot: ${paths.data}\n", encoding="utf-8"
+    )
+    config = compose(("paths.data='~/sets'", "ckpt=runs/best.ckpt"), conf).config
+    assert config["paths"]["data"] == config["data"]["root"] == "/home/somebody/sets"
+    assert config["ckpt"] == str(conf.parent / "runs" / "best.ckpt")
+    assert compose(("ckpt=https://x.y/best.ckpt",), conf).config["ckpt"] == "https://x.y/best.ckpt"
+    assert compose((), conf).config["ckpt"] is None
+
+
+def test_optional_keys_that_are_taken_away_are_null(conf: Path) -> None:
+    config = compose(("~ckpt",), conf).config
+    assert (config["ckpt"], config["published"], config["resume"]) == (None, None, None)
 
 
 def test_class_can_be_given_where_the_file_has_null(conf: Path) -> None:
@@ -125,11 +151,18 @@ def test_composing_makes_no_folder(conf: Path, monkeypatch: pytest.MonkeyPatch) 
         ("model.heads=${nope.x}", ["model.heads is ${nope.x}", "no such key"]),
         ("model.heads=${oc.env:TENFOLD_NO_SUCH}", ["TENFOLD_NO_SUCH is not set"]),
         ("model.heads=${model.heads}", ["refers to itself"]),
-        ("model.heads=[1,", ["cannot read 'model.heads=[1,'", "Quote"]),
+        ("model.heads=[1,", ["cannot read 'model.heads=[1,'", "left open"]),
+        ("model.heads=a(b", ["cannot read 'model.heads=a(b'", "left open"]),
+        ("model.heads=a(b)", ["cannot read 'model.heads=a(b)'", "Quote", "\"model.heads='a(b)'\""]),
+        ("model..heads=1", ["'model..heads' is no key"]),
+        ("model.heads=" + "9" * 5000, ["a number in it is too long"]),
+        ("data.in_channels=${model.nothing}", ["data.in_channels is ${model.nothing}", "no such key"]),
+        ("data.in_channels=${model.head}", ["Did you mean 'model.heads'?"]),
+        ("data.in_channels=${twice:2}", ["data.in_channels is ${twice:2}", "Unsupported interpolation type"]),
         ("model", ["cannot read 'model'", "key=value"]),
         ("=3", ["cannot read '=3'"]),
-        ("model=small,large", ["sweeps are not there yet", "model=small,large"]),
-        ("seed=range(0,3)", ["sweeps are not there yet"]),
+        ("model=small,large", ["add -m to run one job for each", "python run.py -m model=small,large"]),
+        ("seed=range(0,3)", ["add -m", "write seed=[...]"]),
         ("+model=large", ["model=<choice> without the plus"]),
         ("~model", ["model needs a choice"]),
         ("model@other=large", ["model=<choice>"]),
@@ -158,6 +191,31 @@ def test_key_written_twice_in_a_file_is_refused(conf: Path) -> None:
     message = mistake(conf)
     assert "ring.yaml, line 2" in message
     assert "in_channels" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"3\n", "holds no keys with values"),
+        (b"\xff\xfe", "byte 0 is no UTF-8"),
+        (b"heads: '\n", "no valid YAML"),
+    ],
+)
+def test_a_file_that_holds_no_keys_is_named(conf: Path, content: bytes, says: str) -> None:
+    (conf / "experiment" / "small_ring.yaml").write_bytes(content)
+    message = mistake(conf)
+    assert says in message
+    assert "small_ring.yaml" in message
+
+
+def test_settings_of_hydra_in_a_file_are_refused(conf: Path) -> None:
+    with (conf / "config.yaml").open("a", encoding="utf-8") as file:
+        file.write("hydra: {run: {dir: elsewhere}}\n")
+    assert "config.yaml: Hydra's own settings have no effect here" in mistake(conf)
+
+
+def test_letters_of_any_language_need_no_quotes(conf: Path) -> None:
+    assert compose(("paths.data=/home/jörg/Läufe",), conf).config["paths"]["data"] == "/home/jörg/Läufe"
 
 
 def test_default_that_names_no_file_lists_the_choices(conf: Path) -> None:

@@ -31,8 +31,6 @@ def test_words_are_split_into_overrides_and_flags() -> None:
         (["--model", "gat"], "write model=gat"),
         (["--seed=4"], "write seed=4"),
         (["--hlep"], "Did you mean '--help'?"),
-        (["-m", "seed=1,2"], "sweeps are not there yet"),
-        (["--multirun"], "sweeps are not there yet"),
         (["--cfg", "hydra"], "--cfg job"),
         (["--cfg"], "--cfg job"),
         (["--resolve"], "--cfg job"),
@@ -43,6 +41,13 @@ def test_unknown_flag_is_answered_with_the_key(words: list[str], part: str) -> N
     with pytest.raises(UserError) as caught:
         parse(words)
     assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("flag", ["-m", "--multirun"])
+def test_a_flag_makes_several_runs_of_one_command(flag: str) -> None:
+    assert parse([flag, "seed=1,2"]).multirun
+    assert parse(["seed=1,2", flag, "--cfg", "job"]).multirun
+    assert not parse(["seed=1"]).multirun
 
 
 def test_comments_are_found_beside_above_and_below(tmp_path: Path) -> None:
@@ -72,7 +77,7 @@ def test_help_names_every_choice_of_every_group() -> None:
     for word in ("mode=predict", "TENFOLD_DATA", "--cfg job", "results.json", "default: spagan", "seed=0"):
         assert word in text
     assert "\x1b" not in text
-    assert text.count("  python run.py") == 5
+    assert text.count("  python run.py") == 6
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

@@ -136,7 +136,7 @@ def test_the_loss_reads_training_nodes_only(one_epoch: FittedRun) -> None:
 def test_predictions_have_a_row_for_every_node(one_epoch: FittedRun) -> None:
     trainer = build_trainer(Run(one_epoch.config, one_epoch.folder, one_epoch.module, one_epoch.datamodule))
     outputs = trainer.predict(one_epoch.module, datamodule=one_epoch.datamodule)
-    rows = one_epoch.module.prediction_rows(outputs, one_epoch.datamodule)
+    rows = list(one_epoch.module.prediction_rows(outputs, one_epoch.datamodule))
     graph = one_epoch.datamodule.graph
     assert [row["node"] for row in rows] == list(range(600))
     for split in ("train", "val", "test"):

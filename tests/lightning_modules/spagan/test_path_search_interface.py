@@ -8,6 +8,7 @@ import tracemalloc
 import pytest
 import torch
 
+from lightning_modules.numba_import import numba_fault
 from lightning_modules.spagan.path_search import PathSets, find_paths, hop_limited
 from lightning_modules.spagan.path_search.graph import build_graph
 from tests.lightning_modules.spagan.path_search_reference import brute_force, random_graph, without_self_paths
@@ -22,6 +23,19 @@ def test_state_survives_a_weights_only_checkpoint(tmp_path):
     again = PathSets.from_state(torch.load(tmp_path / "paths.pt", weights_only=True))
     assert again.equal(paths)
     assert (again.found, again.found_is_total) == (paths.found, paths.found_is_total)
+
+
+@pytest.mark.parametrize("search", ["exact", "scipy", "hop_limited"])
+@pytest.mark.parametrize("ratio", [None, 0.0, 0.5])
+def test_paths_know_the_graph_they_were_found_on(search, ratio):
+    edge_index, cost = random_graph(40, 80, "real", seed=0)
+    paths = find_paths(edge_index, cost, 40, max_path_nodes=3, path_ratio=ratio, search=search)
+    assert paths.lie_in(edge_index, 40)
+    assert paths.lie_in(edge_index[:, torch.randperm(edge_index.size(1))], 40), "in any order"
+    assert not paths.lie_in(edge_index, 41)
+    assert not paths.lie_in(edge_index[:, edge_index[0] > 0], 40)
+    other = random_graph(40, 80, "real", seed=1)[0]
+    assert not paths.lie_in(other, 40)
 
 
 def test_unchanged_fraction_counts_common_paths_by_length():
@@ -113,7 +127,11 @@ def test_missing_numba_falls_back_to_scipy_and_says_so(monkeypatch, caplog):
     edge_index, cost = random_graph(40, 80, "coarse", seed=5)
     expected = find_paths(edge_index, cost, 40, **OPTIONS)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert find_paths(edge_index, cost, 40, **OPTIONS).equal(expected)
+    numba_fault.cache_clear()
+    try:
+        assert find_paths(edge_index, cost, 40, **OPTIONS).equal(expected)
+    finally:
+        numba_fault.cache_clear()
     assert len(caplog.records) == 1
     assert "numba is not installed" in caplog.text
 

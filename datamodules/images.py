@@ -1,0 +1,223 @@
+"""What all sets of labelled images share: splits in memory, checks, normalisation, augmentation, loaders.
+
+A batch is a dictionary with
+
+- ``x``: ``[B, C, H, W]`` float32, pixels scaled to [0, 1], augmented in training, then normalised;
+- ``y``: ``[B]`` long, the class;
+- ``index``: ``[B]`` long, the number of the image in the data set's own files.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from datamodules.augmentation import AUGMENTATIONS
+from datamodules.loaders import ArrayLoader, Batch, EpochBatchSampler
+from harness.errors import UserError
+
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """One split.
+
+    Attributes:
+        images: ``[N, C, H, W]`` uint8; may be mapped from a file.
+        labels: ``[N]`` long, in ``[0, num_classes)``.
+        index: ``[N]`` long, number of each image in the data set's own files.
+    """
+
+    images: Tensor
+    labels: Tensor
+    index: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class ImageDataModule(LightningDataModule):
+    """Labelled images in memory, split into train, val and test.
+
+    A subclass says how its splits are made in :meth:`build`, and fetches files in ``prepare_data`` if it has
+    any. They are kept in :attr:`splits`, empty before ``setup``.
+
+    Args:
+        choice: the ``data=`` choice, for messages.
+        in_channels: colours C, as stated in the data set's YAML.
+        image_size: height and width in pixels, as stated there.
+        num_classes: classes, as stated there.
+        class_names: names of the classes in order.
+        mean: subtracted from each colour after scaling to [0, 1]; C numbers.
+        std: what each colour is divided by then; C numbers above 0.
+        batch_size: images of one optimiser step, over all processes; evaluation takes as many at a time.
+        augment: ``none``, or a name in :data:`datamodules.augmentation.AUGMENTATIONS`.
+        seed: of the order and the augmentation, >= 0.
+        max_pixel: pixel value that becomes 1.
+
+    Raises:
+        UserError: ``mean`` or ``std`` does not have one number per colour, or a deviation is not above 0.
+    """
+
+    tasks: tuple[str, ...] = ("image_classification",)
+    training_only: tuple[str, ...] = ("batch_size", "augment", "seed")
+    """Arguments that change neither the splits nor what a network sees of a test image."""
+
+    def __init__(
+        self,
+        choice: str,
+        in_channels: int,
+        image_size: int,
+        num_classes: int,
+        class_names: Sequence[str],
+        mean: Sequence[float],
+        std: Sequence[float],
+        batch_size: int,
+        augment: str,
+        seed: int,
+        max_pixel: int = 255,
+    ) -> None:
+        super().__init__()
+        for key, values in (("mean", mean), ("std", std)):
+            if len(values) != in_channels:
+                raise UserError(
+                    f"data.{key}={list(values)} must have one number per colour, {in_channels} for {choice}."
+                    f" Try data.{key}={[0.5] * in_channels}."
+                )
+        if min(std) <= 0:
+            raise UserError(f"data.std={list(std)} must be above 0. Try data.std={[0.5] * in_channels}.")
+        self.choice = choice
+        self.in_channels = in_channels
+        self.image_size = image_size
+        self.num_classes = num_classes
+        self.class_names = tuple(class_names)
+        self.mean = tuple(mean)
+        self.std = tuple(std)
+        self.batch_size = batch_size
+        self.augment = augment
+        self.seed = seed
+        self.max_pixel = max_pixel
+        self.splits: dict[Split, LabelledImages] = {}
+
+    @abstractmethod
+    def build(self) -> dict[Split, LabelledImages]:
+        """All three splits, from files that are already there; ``val`` may be left out."""
+
+    def setup(self, stage: str | None = None) -> None:
+        """Builds the splits unless they are there already and checks them against the YAML.
+
+        Raises:
+            UserError: ``in_channels``, ``image_size`` or ``num_classes`` is not what the data holds.
+        """
+        if not self.splits:
+            splits = self.build()
+            self._check_facts(splits)
+            self.splits = splits
+
+    def _check_facts(self, splits: Mapping[Split, LabelledImages]) -> None:
+        train = splits["train"]
+        _, channels, height, width = train.images.shape
+        assert height == width, "a data set of images that are not square has to crop them"
+        found = {
+            "in_channels": channels,
+            "image_size": height,
+            "num_classes": 1 + max(int(split.labels.max()) for split in splits.values() if len(split)),
+        }
+        for key, value in found.items():
+            stated = getattr(self, key)
+            if stated != value:
+                raise UserError(
+                    f"data.{key}={stated} does not agree with the data: {self.choice} has {key}={value}. "
+                    f"Set data.{key}={value}, or leave the key out."
+                )
+        assert len(self.class_names) == self.num_classes
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """What a network sees of pixels in [0, 1], ``[B, C, H, W]``."""
+        return (pixels - self._column(self.mean, pixels)) / self._column(self.std, pixels)
+
+    def denormalise(self, x: Tensor) -> Tensor:
+        """The pixels in [0, 1] that became ``x``, ``[B, C, H, W]``; values outside are cut off."""
+        return (x * self._column(self.std, x) + self._column(self.mean, x)).clamp(0.0, 1.0)
+
+    @staticmethod
+    def _column(values: Sequence[float], like: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]  # [C, 1, 1]
+
+    def loader(self, split: Split, *, training: bool = False, shared: bool = True) -> ArrayLoader:
+        """A loader of one split.
+
+        Args:
+            split: which.
+            training: a new order each epoch, and augmentation.
+            shared: the processes of a run share each batch; False gives all of it to each.
+        """
+        if not self.splits:
+            raise RuntimeError(f"{type(self).__name__}: call setup() before asking for a loader")
+        images = self.splits[split]
+        sampler = EpochBatchSampler(
+            len(images),
+            self.batch_size,
+            training=training,
+            seed=self.seed,
+            first_epoch=self._epochs_before() if training else 0,
+            rank=None if shared else 0,
+            world=None if shared else 1,
+        )
+        augmentation = AUGMENTATIONS[self.augment] if training else AUGMENTATIONS["none"]
+
+        def transform(batch: Batch, draws: Tensor) -> Batch:
+            pixels = batch["x"].float() / self.max_pixel
+            return batch | {"x": self.normalise(augmentation.apply(pixels, draws))}
+
+        arrays = {"x": images.images, "y": images.labels, "index": images.index}
+        return ArrayLoader(arrays, sampler, transform, augmentation.draws)
+
+    def _epochs_before(self) -> int:
+        """Epochs of a method's earlier phases: no phase repeats the orders of the one before."""
+        module = None if self.trainer is None else self.trainer.lightning_module
+        return int(getattr(module, "epochs_before", 0))
+
+    def train_dataloader(self) -> ArrayLoader:
+        return self.loader("train", training=True)
+
+    def val_dataloader(self) -> ArrayLoader | list[ArrayLoader]:
+        return self.loader("val") if "val" in self.splits else []
+
+    def test_dataloader(self) -> ArrayLoader:
+        return self.loader("test")
+
+    def predict_dataloader(self) -> ArrayLoader:
+        # the whole set in every process, in its own order: the first one writes all rows of the table
+        return self.loader("test", shared=False)
+
+
+def stratified_split(labels: NDArray[np.int64], sizes: Sequence[int], seed: int) -> list[NDArray[np.int64]]:
+    """Disjoint random sets in which every class has its share, to within one sample.
+
+    Args:
+        labels: ``[N]`` classes.
+        sizes: samples of each set; N at most in all.
+        seed: of the draw, >= 0.
+
+    Returns:
+        For each size so many numbers in ``[0, N)``, sorted.
+    """
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(len(labels))
+    # The place of each sample within its class, as a share of the class: sorted by it, every stretch of the
+    # order holds the classes in proportion.
+    share = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        share[members] = (np.arange(len(members)) + generator.random()) / len(members)
+    order = np.argsort(share, kind="stable")
+    ends = np.cumsum(sizes)
+    return [np.sort(order[end - size : end]) for end, size in zip(ends, sizes, strict=True)]

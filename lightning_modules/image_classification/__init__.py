@@ -1,0 +1,1 @@
+"""Networks and training of image classification, plain and with a teacher."""

@@ -1,0 +1,40 @@
+import torch
+
+from datamodules.augmentation import AUGMENTATIONS, shift
+
+
+def shifted_by_hand(image: torch.Tensor, down: int, right: int) -> torch.Tensor:
+    moved = torch.zeros_like(image)
+    size = image.size(-1)
+    for row in range(size):
+        for column in range(size):
+            if 0 <= row - down < size and 0 <= column - right < size:
+                moved[:, row, column] = image[:, row - down, column - right]
+    return moved
+
+
+def test_shift_moves_each_image_by_its_own_draw():
+    torch.manual_seed(0)
+    images = torch.rand(9, 3, 8, 8)
+    moves = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]  # an eighth of 8 is 1
+    draws = torch.tensor([[(down + 1.5) / 3, (right + 1.5) / 3] for down, right in moves])
+    expected = [shifted_by_hand(image, *move) for image, move in zip(images, moves, strict=True)]
+    assert torch.equal(shift(images, draws), torch.stack(expected))
+
+
+def test_draws_reach_every_move_and_no_more():
+    image = torch.zeros(1, 1, 32, 32)
+    image[0, 0, 16, 16] = 1.0
+    draws = torch.linspace(0, 1 - 1e-6, 100)[:, None].expand(-1, 2)
+    rows = {int(moved.squeeze().argmax()) // 32 - 16 for moved in shift(image.expand(100, -1, -1, -1), draws)}
+    assert rows == set(range(-4, 5))
+
+
+def test_every_augmentation_keeps_shape_and_range():
+    torch.manual_seed(0)
+    images = torch.rand(5, 3, 16, 16)
+    for augmentation in AUGMENTATIONS.values():
+        changed = augmentation.apply(images, torch.rand(5, augmentation.draws))
+        assert changed.shape == images.shape
+        assert changed.min() >= 0
+        assert changed.max() <= 1

@@ -1,0 +1,32 @@
+"""A run in a process of its own: what it prints and why it failed reach the run that started it."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.child_run import run_child
+
+
+def test_a_child_s_lines_and_its_reason_are_passed_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, why = run_child(["model=galt"], tmp_path, "teacher")
+    assert status == 2
+    assert why.startswith("error: there is no model=galt.")
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == f"teacher | {why}\n"
+
+
+def test_a_child_is_no_process_of_its_parent_s_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "TENFOLD_JOB", "SLURM_PROCID", "PL_GLOBAL_SEED"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("TENFOLD_DATA", "/data/of/the/user")
+    seen = "${oc.env:RANK,none}${oc.env:LOCAL_RANK,none}${oc.env:TENFOLD_JOB,none}${oc.env:SLURM_PROCID,none}"
+    words = [f"paths.cache='{seen}'", "data=mini_citation", "--cfg", "job", "--resolve"]
+    assert run_child(words, tmp_path, "teacher") == (0, "")
+    printed = capsys.readouterr().err
+    assert "nonenonenonenone\n" in printed
+    assert "data: /data/of/the/user" in printed
