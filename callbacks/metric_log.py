@@ -40,7 +40,11 @@ class MetricLog(EpochMetricsCallback):
     ) -> None:
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         stepped = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if loss is None or not stepped or trainer.global_step % self._every or not trainer.is_global_zero:
+        if loss is None or not stepped or trainer.global_step % self._every:
+            return
+        if trainer.world_size > 1:  # each process has the loss of its share of the batch
+            loss = trainer.strategy.reduce(loss.detach().clone(), reduce_op="mean")
+        if not trainer.is_global_zero:
             return
         step = getattr(pl_module, "steps_before", 0) + trainer.global_step - 1
         epoch = getattr(pl_module, "epochs_before", 0) + trainer.current_epoch

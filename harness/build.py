@@ -60,9 +60,11 @@ def build(node: dict[str, Any], kind: str, key: str | None = None) -> Any:
     except (ValueError, TypeError) as error:
         raise UserError(f"{key}: {error}") from error
     except Exception as error:
+        if made.__module__.partition(".")[0] not in OWN_PACKAGES:
+            raise UserError(f"{key}: {error}") from error
         mistake = library_mistake(error)
-        if mistake or made.__module__.partition(".")[0] not in OWN_PACKAGES:
-            raise UserError(f"{key}: {mistake or error}") from error
+        if mistake:
+            raise UserError(f"{key}: {mistake}") from error
         raise
 
 

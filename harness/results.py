@@ -1,10 +1,69 @@
 """``results.json`` and the last lines of a run."""
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from harness.configuration.static_modules import PROJECT_ROOT
 from harness.files import write_json
+from harness.predictions import PREDICTIONS
+from harness.run_folder import masked_command
 from harness.run_log import tell
+from harness.system import git_state, hardware_summary, peak_gpu_memory_mb, peak_memory_mb, versions
+
+if TYPE_CHECKING:
+    from harness.build import Run
+    from harness.phases import Record
+    from harness.run_state import RunState
+
+
+def collect_results(
+    run: "Run",
+    record: "Record",
+    choices: dict[str, str],
+    command: list[str],
+    started: datetime,
+    state: "RunState",
+) -> dict[str, Any]:
+    """The content of ``results.json``.
+
+    Args:
+        run: what was run.
+        record: what its phases and its test left.
+        choices: the chosen option of each group.
+        command: the command line; secrets are masked here.
+        started: when this session began.
+        state: of the run folder, for the sessions before it.
+    """
+    config, best = run.config, run.folder / "checkpoints" / "best.ckpt"
+    predictions = run.folder / PREDICTIONS
+    return {
+        "model": choices["model"],
+        "data": choices["data"],
+        "seed": config["seed"],
+        "mode": config["mode"],
+        "command": masked_command(command),
+        "choices": choices,
+        "metrics": record.metrics,
+        "published": config["published"],
+        "seconds": {name: round(value, 3) for name, value in record.seconds.items()},
+        "timings": {name: round(value, 6) for name, value in record.timings.items()},
+        "epochs": record.epochs,
+        "best_epochs": record.best_epochs,
+        "best_values": record.best_values,
+        "parameters": sum(parameter.numel() for parameter in run.module.parameters()),
+        "peak_memory_mb": peak_memory_mb(),
+        "peak_gpu_memory_mb": peak_gpu_memory_mb(),
+        "ckpt": config["ckpt"],
+        "predictions": str(predictions) if predictions.exists() else None,
+        "best_checkpoint": str(best) if best.exists() else config["ckpt"],
+        "hardware": {**hardware_summary(), **config["hardware"]},
+        "versions": versions(),
+        "git": git_state(PROJECT_ROOT),
+        "sessions": state.sessions,
+        "started": started.isoformat(timespec="seconds"),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def write_results(folder: Path, results: dict[str, Any]) -> None:

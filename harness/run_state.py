@@ -3,7 +3,8 @@
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -120,6 +121,21 @@ def lock(folder: Path) -> FileLock:
             f"resume={folder}: another process is running in this folder. Wait for it, or stop it first."
         ) from error
     return claim
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Claims ``folder`` for as long as this lasts.
+
+    Raises:
+        UserError: if another process runs in it.
+    """
+    claim = lock(folder)
+    try:
+        yield
+    finally:
+        claim.release()
+        (folder / LOCK).unlink(missing_ok=True)
 
 
 def is_running(folder: Path) -> bool:

@@ -3,11 +3,13 @@
 import errno
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.announcements import announce, announce_resume
 from harness.build import (
     Run,
     build_callbacks,
@@ -16,32 +18,29 @@ from harness.build import (
     build_module,
     build_trainer,
 )
-from harness.configuration.static_modules import PROJECT_ROOT
 from harness.errors import UserError
 from harness.files import remove_unfinished_files
 from harness.guards import check_space, needed_bytes
-from harness.hardware import apply_threads, check_available, doubts, is_first_process, told_plainly
+from harness.hardware import apply_threads, check_available, is_first_process, told_plainly
 from harness.metrics_csv import MetricsCSV
 from harness.phases import Record, fit_phases
 from harness.predictions import PREDICTIONS, write_predictions
 from harness.prerequisites import provide
-from harness.results import print_summary, write_results
+from harness.results import collect_results, print_summary, write_results
 from harness.resume import folder_to_continue
 from harness.run_folder import (
     check_writable,
     create_run_folder,
     leave_run_folder,
     masked,
-    masked_command,
     secret_values,
     write_config,
 )
-from harness.run_log import run_log, tell
-from harness.run_state import LOCK, RunState, lock, read_state
+from harness.run_log import run_log
+from harness.run_state import RunState, claimed, read_state
 from harness.savepoints import Savepoint, read_savepoint
-from harness.system import git_state, hardware_summary, peak_gpu_memory_mb, peak_memory_mb, versions
 from harness.tracking.trackers import catch_up, check_trackers, log_results, preload
-from harness.trained import Trained, read_trained
+from harness.trained import read_trained
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback
@@ -74,58 +73,70 @@ def run_session(
     if config["mode"] != "fit":
         config, trained = read_trained(config, words)
     state = RunState.new(words, choices, config)
-    continued = None
-    if is_first_process():
-        continued = folder_to_continue(config, runs, name, state.configuration)
-    prerequisites = provide(config, choices, words)
-    began, started = datetime.now(UTC), time.perf_counter()
-    module = build_module(config)
-    if prerequisites:
-        module.on_prerequisites({one.name: one.module for one in prerequisites})
-    check_space(config["paths"], needed_bytes(module, config["mode"]))
-    if trained is not None:
-        trained.put_into(module)
-    datamodule = build_datamodule(config)
-    callbacks = build_callbacks(config["callbacks"])
-    if is_first_process() and config["mode"] != "predict":
-        preload(config["logger"])
-    setup = time.perf_counter() - started
-
-    folder = create_run_folder(runs, name, continued)
-    keep, claim = continued is not None, None
-    try:
+    with ExitStack() as claims:
+        continued = None
         if is_first_process():
-            claim = lock(folder)
-            if continued:
-                remove_unfinished_files(folder)
-                state = read_state(folder)
-            state.begin_session(folder)
-        savepoint = read_savepoint(folder / "checkpoints")
-        with run_log(folder, secret_values(config)):
-            write_config(folder, {key: value for key, value in config.items() if key != "resume"})
+            continued = folder_to_continue(config, runs, name, state.configuration)
+            if continued is not None:
+                claims.enter_context(claimed(continued))
+        began, started = datetime.now(UTC), time.perf_counter()
+        prerequisites = provide(config, choices, words)
+        module = build_module(config)
+        if prerequisites:
+            module.on_prerequisites({one.name: one.module for one in prerequisites})
+        check_space(config["paths"], needed_bytes(module, config["mode"]))
+        if trained is not None:
+            trained.put_into(module)
+        datamodule = build_datamodule(config)
+        callbacks = build_callbacks(config["callbacks"])
+        if is_first_process() and config["mode"] != "predict":
+            preload(config["logger"])
+        setup = time.perf_counter() - started
+
+        folder = create_run_folder(runs, name, continued)
+        with _kept_or_removed(folder, continued is not None):
             if is_first_process():
-                _announce(config, choices, folder, trained)
-                _announce_resume(config["resume"], continued is not None, savepoint)
-            _tell_pictures(callbacks, config["published"])
-            names = (choices["model"], choices["data"])
-            loggers = build_loggers(config["logger"], folder, state.tracker_id, names)
-            if continued:
-                catch_up(loggers, _metrics_csv(loggers).go_on_after(savepoint.note["rows"] if savepoint else 0))
-            for logger in loggers:
-                logger.log_hyperparams(masked(config))
-            run = Run(config, folder, module, datamodule, callbacks, loggers)
-            with told_plainly():
-                record = _execute(run, savepoint)
-            record.seconds = {"setup": setup} | record.seconds
-            keep = True
-            if is_first_process():
-                results = _results(run, record, choices, command, began, state)
-                results["prerequisites"] = {one.name: one.report for one in prerequisites}
-                write_results(folder, results)
-                print_summary(results, folder)
+                if continued is None:
+                    claims.enter_context(claimed(folder))
+                else:
+                    remove_unfinished_files(folder)
+                    state = read_state(folder)
+                state.begin_session(folder)
+            savepoint = read_savepoint(folder / "checkpoints")
+            with run_log(folder, secret_values(config)):
+                write_config(folder, {key: value for key, value in config.items() if key != "resume"})
+                if is_first_process():
+                    announce(config, choices, folder, trained)
+                    announce_resume(config["resume"], continued is not None, savepoint)
+                _tell_pictures(callbacks, config["published"])
+                names = (choices["model"], choices["data"])
+                loggers = build_loggers(config["logger"], folder, state.tracker_id, names)
+                if continued:
+                    rows = savepoint.note["rows"] if savepoint else 0
+                    catch_up(loggers, _metrics_csv(loggers).go_on_after(rows))
+                for logger in loggers:
+                    logger.log_hyperparams(masked(config))
+                run = Run(config, folder, module, datamodule, callbacks, loggers)
+                with told_plainly():
+                    record = _execute(run, savepoint)
+                record.seconds = {"setup": setup} | record.seconds
+                if is_first_process():
+                    results = collect_results(run, record, choices, command, began, state)
+                    results["prerequisites"] = {one.name: one.report for one in prerequisites}
+                    write_results(folder, results)
+                    print_summary(results, folder)
+    return folder
+
+
+@contextmanager
+def _kept_or_removed(folder: Path, keep: bool) -> Iterator[None]:
+    """Removes ``folder`` where a mistake left nothing worth keeping, and says what stays where it is kept."""
+    try:
+        yield
+        keep = True
     except UserError:
         # A finished phase is never thrown away. Under DDP another process may have tidied up already.
-        keep = continued is not None or any((folder / "checkpoints").glob("*"))
+        keep = keep or any((folder / "checkpoints").glob("*"))
         raise
     except OSError as error:
         keep = True
@@ -140,11 +151,7 @@ def run_session(
         error.run_folder = folder  # type: ignore[attr-defined]
         raise
     finally:
-        if claim is not None:
-            claim.release()
-            (folder / LOCK).unlink(missing_ok=True)
         leave_run_folder(folder, keep)
-    return folder
 
 
 def _execute(run: Run, savepoint: Savepoint | None) -> Record:
@@ -175,87 +182,10 @@ def _execute(run: Run, savepoint: Savepoint | None) -> Record:
     return record
 
 
-def _results(
-    run: Run,
-    record: Record,
-    choices: dict[str, str],
-    command: list[str],
-    started: datetime,
-    state: RunState,
-) -> dict[str, Any]:
-    """The content of ``results.json``."""
-    config, best = run.config, run.folder / "checkpoints" / "best.ckpt"
-    predictions = run.folder / PREDICTIONS
-    return {
-        "model": choices["model"],
-        "data": choices["data"],
-        "seed": config["seed"],
-        "mode": config["mode"],
-        "command": masked_command(command),
-        "choices": choices,
-        "metrics": record.metrics,
-        "published": config["published"],
-        "seconds": {name: round(value, 3) for name, value in record.seconds.items()},
-        "timings": {name: round(value, 6) for name, value in record.timings.items()},
-        "epochs": record.epochs,
-        "best_epochs": record.best_epochs,
-        "best_values": record.best_values,
-        "parameters": sum(parameter.numel() for parameter in run.module.parameters()),
-        "peak_memory_mb": peak_memory_mb(),
-        "peak_gpu_memory_mb": peak_gpu_memory_mb(),
-        "ckpt": config["ckpt"],
-        "predictions": str(predictions) if predictions.exists() else None,
-        "best_checkpoint": str(best) if best.exists() else config["ckpt"],
-        "hardware": {**hardware_summary(), **config["hardware"]},
-        "versions": versions(),
-        "git": git_state(PROJECT_ROOT),
-        "sessions": state.sessions,
-        "started": started.isoformat(timespec="seconds"),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
 def _tell_pictures(callbacks: list["Callback"], published: dict[str, Any] | None) -> None:
     for callback in callbacks:
         if hasattr(callback, "published"):
             callback.published = published
-
-
-def _announce(
-    config: dict[str, Any], choices: dict[str, str], folder: Path, trained: Trained | None
-) -> None:
-    hardware = config["hardware"]
-    tell(
-        f"tenfold {config['mode']}: {choices['model']} on {choices['data']}, seed {config['seed']},"
-        f" {hardware['accelerator']} {hardware['precision']}, {hardware['threads']} thread(s)"
-    )
-    tell(str(folder))
-    for note in trained.notes if trained else ():
-        tell(note)
-    for doubt in doubts(hardware):
-        tell(f"WARNING: {doubt}")
-
-
-def _announce_resume(resume: str | None, continued: bool, savepoint: Savepoint | None) -> None:
-    if savepoint is not None:
-        tell(f"going on after {_place(savepoint)}")
-    elif continued:
-        tell("going on from the beginning: the run was stopped before its first savepoint")
-    elif resume == "auto":
-        tell("resume=auto: there is no unfinished run of this configuration, so this is a new one")
-
-
-def _place(savepoint: Savepoint) -> str:
-    """Where a run goes on, for a person."""
-    note = savepoint.note
-    epochs = note["epochs_before"] + (0 if savepoint.stage == "done" else savepoint.content["epoch"])
-    phase = note["phase_index"] + 1
-    return {
-        "epoch": f"epoch {epochs} (phase {phase})",
-        "batch": f"step {savepoint.content['global_step']} of epoch {epochs + 1} (phase {phase})",
-        "trained": f"the training of phase {phase}",
-        "done": f"phase {phase}",
-    }[savepoint.stage]
 
 
 def _metrics_csv(loggers: "Sequence[Logger]") -> MetricsCSV:

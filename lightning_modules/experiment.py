@@ -41,7 +41,7 @@ class ExperimentModule(LightningModule):
     """True where batches hold images ``[B, C, H, W]``, so that ``hardware.channels_last`` means something."""
 
     not_compiled: ClassVar[str | None] = None
-    """Why ``torch.compile`` is no use for the networks, which refuses ``hardware.compile``; None where it is."""
+    """Why ``torch.compile`` is no use for the networks, which refuses ``hardware.compile``; else None."""
 
     def __init__(self) -> None:
         super().__init__()

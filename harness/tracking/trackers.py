@@ -65,7 +65,7 @@ def build_trackers(
     for (label, node), tracker in zip(nodes.items(), _classes(nodes), strict=True):
         takes = inspect.signature(tracker).parameters
         given = {key: value for key, value in place.items() if key in takes}
-        built = build({**given, **node}, "logger")
+        built = build({**given, **node}, "logger", f"logger.{label}")
         if not getattr(built, "is_off", False):
             trackers.append(GuardedLogger(built, label))
     return trackers

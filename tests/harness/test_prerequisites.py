@@ -127,7 +127,6 @@ def truncate(path: Path) -> None:
     ("name", "damage"),
     [
         ("checkpoints/best.ckpt", Path.unlink),
-        ("checkpoints/best.ckpt", truncate),
         ("results.json", truncate),
     ],
 )

@@ -42,9 +42,9 @@ def content(folder: str, name: str) -> dict[str, Any]:
 
 SEARCH = [
     "sweep=optuna",
-    "sweep.search.trials=6",
+    "sweep.search.trials=4",
     "sweep.search.pruner.name=median",
-    "sweep.search.pruner.startup_trials=2",
+    "sweep.search.pruner.startup_trials=1",
     "sweep.search.pruner.warmup_epochs=5",
     "sweep.search.pruner.every_epochs=5",
     "trainer.max_epochs=30",
@@ -63,9 +63,9 @@ def test_a_search_that_is_killed_goes_on_and_finds_what_one_finds_that_is_not(tm
     killed = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
     with killed:
         assert killed.stderr is not None
-        while not (line := killed.stderr.readline()).startswith("[2/6]"):
+        while not (line := killed.stderr.readline()).startswith("[1/4]"):
             assert line, "it ended before it could be killed"
-        time.sleep(1.0)  # into the third trial
+        time.sleep(1.0)  # into the second trial
         killed.kill()
     continued = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600)
     assert continued.returncode == 0, continued.stderr
@@ -103,30 +103,11 @@ def test_a_search_that_is_killed_goes_on_and_finds_what_one_finds_that_is_not(tm
 
 def test_jobs_under_a_clusters_rules_end_as_they_should(tmp_path: Path) -> None:
     pytest.importorskip("submitit", reason="submitit is not installed")
-    # the second is a mistake that only the run itself can find
-    taken = tmp_path / "taken"
-    taken.write_text("a file, no folder", encoding="utf-8")
-    ended = done(
-        tmp_path / "runs", "sweep=slurm", "sweep.slurm.cluster=local", "trainer.max_epochs=2",
-        f"paths.cache={tmp_path / 'cache'},{taken}/below",
-    )  # fmt: skip
+    words = ["sweep=slurm", "sweep.slurm.cluster=local", "trainer.max_epochs=2"]
+    ended = done(tmp_path / "runs", *words, "model.optimizer.lr=0.01,1e30")
     assert ended.returncode == 1
     good, bad = rows(tmp_path / "runs", "jobs.csv")
     assert (good["status"], bad["status"]) == ("finished", "failed")
     assert content(good["run_folder"], "results.json")["metrics"]["test/acc"] == float(good["test/acc"])
-    assert str(taken) in bad["error"]
+    assert "diverged" in bad["error"]
     assert (sweep_folder(tmp_path / "runs") / "slurm").is_dir()
-
-
-def test_a_local_job_at_its_time_limit_saves_its_state_and_goes_on(tmp_path: Path) -> None:
-    pytest.importorskip("submitit", reason="submitit is not installed")
-    words = ["trainer.max_epochs=100000", "trainer.min_epochs=100000", "callbacks.best_weights.patience=null"]
-    limits = ["sweep.slurm.timeout_min=1", "sweep.slurm.save_seconds=40", "sweep.slurm.requeues=1"]
-    ended = done(tmp_path / "runs", "sweep=slurm", "sweep.slurm.cluster=local", *words, *limits)
-    assert ended.returncode == 1
-    (job,) = rows(tmp_path / "runs", "jobs.csv")
-    assert job["status"] == "stopped"
-    assert "more often than sweep.slurm.requeues=1 allows; its state is saved" in job["error"]
-    log = (sweep_folder(tmp_path / "runs") / "jobs" / "0000" / "log.txt").read_text(encoding="utf-8")
-    assert log.count("stopped by a signal") == 2
-    assert log.count("going on after") == 1
