@@ -48,7 +48,9 @@ def length(epochs: int) -> list[str]:
 
 def own_seconds(run_folder: Path) -> float:
     """Seconds of training and test, as the run itself states them."""
-    seconds: dict[str, float] = json.loads((run_folder / "results.json").read_text(encoding="utf-8"))["seconds"]
+    seconds: dict[str, float] = json.loads((run_folder / "results.json").read_text(encoding="utf-8"))[
+        "seconds"
+    ]
     return sum(value for name, value in seconds.items() if name != "setup")
 
 

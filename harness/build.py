@@ -9,7 +9,7 @@ from harness.configuration.targets import KINDS, OWN_PACKAGES, resolve_class
 from harness.errors import UserError
 from harness.hardware import OWN_KEYS, prepare_module
 from harness.launch import cluster_environment
-from harness.library_errors import library_mistake
+from harness.library_errors import first_line, library_mistake
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, LightningDataModule, Trainer
@@ -58,10 +58,10 @@ def build(node: dict[str, Any], kind: str, key: str | None = None) -> Any:
     except UserError:
         raise
     except (ValueError, TypeError) as error:
-        raise UserError(f"{key}: {error}") from error
+        raise UserError(f"{key}: {first_line(error)}") from error
     except Exception as error:
         if made.__module__.partition(".")[0] not in OWN_PACKAGES:
-            raise UserError(f"{key}: {error}") from error
+            raise UserError(f"{key}: {first_line(error)}") from error
         mistake = library_mistake(error)
         if mistake:
             raise UserError(f"{key}: {mistake}") from error

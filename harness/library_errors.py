@@ -25,7 +25,7 @@ def library_mistake(error: Exception) -> str | None:
     """
     from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    first = first_line(error).rstrip(".")
     if isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY):
         return (
             f"this machine has not the memory for the settings of model and data ({first}). Make one of their"
@@ -37,6 +37,11 @@ def library_mistake(error: Exception) -> str | None:
     if isinstance(error, MisconfigurationException):
         return f"trainer, hardware or callbacks: {first}."
     return None
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, its class where it has none; torch appends its own stack to some."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _plugin(traceback: TracebackType | None) -> str | None:

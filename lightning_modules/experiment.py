@@ -27,8 +27,8 @@ class ExperimentModule(LightningModule):
     """True where ``training_step`` includes the validation, so that Lightning's own loop is left out."""
 
     epoch_metrics: ClassVar[tuple[str, ...]] = ()
-    """Names of all metrics that an epoch reports; what ``callbacks.best_weights`` monitors is looked up here before
-    any work is done. Empty where they are not known before."""
+    """Names of all metrics that an epoch reports; what ``callbacks.best_weights`` monitors is looked up here
+    before any work is done. Empty where they are not known before."""
 
     prerequisites: ClassVar[tuple[str, ...]] = ()
     """Names of the trained networks that the method starts from, those under ``requires:`` in its YAML."""
@@ -79,7 +79,8 @@ class ExperimentModule(LightningModule):
         """Prepares the module for :attr:`phase` before its Trainer is made.
 
         A run that continues in the middle of the phase calls it again, after :meth:`on_load_checkpoint` and
-        before the weights are put back; so it must depend on nothing but what :meth:`on_save_checkpoint` keeps.
+        before the weights are put back; so it must depend on nothing but what :meth:`on_save_checkpoint`
+        keeps.
         """
 
     def on_phase_end(self, trainer: Trainer, datamodule: LightningDataModule) -> dict[str, float]:

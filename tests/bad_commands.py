@@ -24,6 +24,7 @@ PAIRS = (
     ("spagan", "digits_graph"),
     ("spagan", "cora"),
     ("gat", "photo"),
+    ("classifier", "digits"),
 )
 """Models with data that serve them, presets among them."""
 
@@ -161,6 +162,26 @@ def unknown_keys(draw: st.DrawFn) -> Mistake:
     return Mistake(draw(among_good(pair, f"{sign}{'.'.join(parts)}{value}")), (wrong,))
 
 
+@st.composite
+def wrong_pairs(draw: st.DrawFn) -> Mistake:
+    """A method and data of another task, and presets of other pairs."""
+    graph, images = ("gat", "gcn", "mlp", "spagan"), ("classifier", "distillation")
+    citations = ("cora", "pubmed", "photo", "digits_graph")
+    model, data = draw(
+        st.tuples(st.sampled_from(graph), st.just("digits"))
+        | st.tuples(st.sampled_from(images), st.sampled_from(citations))
+    )
+    if draw(st.booleans()):
+        pair = draw(pairs)
+        preset = draw(st.sampled_from(CHOICES["experiment"]))
+        assume(preset != "_".join(pair))
+        return Mistake(
+            draw(among_good(pair, f"experiment={preset}")), (f"experiment={preset}", f"model={pair[0]}")
+        )
+    words = draw(st.permutations([f"model={model}", f"data={data}", *draw(harmless)]))
+    return Mistake(tuple(words), (f"model={model}", f"data={data}"))
+
+
 # What cannot stand where a value of this type does: as written, as shown.
 WRONG_TYPES: dict[type, list[tuple[str, str]]] = {
     int: [
@@ -279,6 +300,12 @@ _RANGES = {
     "data.num_neighbors": _NOT_POSITIVE,
     "data.train_per_class": _NOT_POSITIVE,
     "data.num_val": ["-1"],
+    "data.batch_size": _NOT_POSITIVE,
+    "model.width": _NOT_POSITIVE,
+    "model.depth": _NOT_POSITIVE,
+    "model.norm": ["group", "Batch", "layer_norm"],
+    "model.label_smoothing": ["-0.1", "1.5"],
+    "model.scheduler_interval": ["batch", "epochs"],
     "data.name": ["Coral", "cora", "PubMd"],
 }
 
@@ -289,7 +316,7 @@ def out_of_range(draw: st.DrawFn) -> Mistake:
     known = dict(entries(good(pair)))
     key = draw(st.sampled_from(sorted(key for key in _RANGES if key in known)))
     value = draw(st.sampled_from(_RANGES[key]))
-    shown = repr(float(value)) if re.fullmatch(r"-?\d+e-\d+", value) else value
+    shown = repr(float(value)) if re.fullmatch(r"-?\d+e-?\d+", value) else value
     return Mistake(draw(among_good(pair, f"{key}={value}")), (key, shown))
 
 
@@ -779,6 +806,7 @@ def foreign_targets(draw: st.DrawFn) -> Mistake:
 
 COMMAND_LINES: dict[str, Callable[[], st.SearchStrategy[Mistake]]] = {
     "wrong choice": wrong_choices,
+    "wrong pair": wrong_pairs,
     "unknown key": unknown_keys,
     "wrong type": wrong_types,
     "out of range": out_of_range,

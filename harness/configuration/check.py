@@ -118,8 +118,8 @@ def _check_root(config: Mapping[str, Any]) -> list[Problem]:
         problems.append(
             Problem(
                 "ckpt",
-                f"ckpt={config['ckpt']} is read by mode=test and mode=predict alone. Add one of them, or leave"
-                " ckpt out; resume=<run folder> goes on with a run.",
+                f"ckpt={config['ckpt']} is read by mode=test and mode=predict alone. Add one of them, or"
+                " leave ckpt out; resume=<run folder> goes on with a run.",
             )
         )
     return problems
@@ -383,6 +383,22 @@ def _check_requires(
         if other not in wanted
     ]
     return problems
+
+
+def task_mismatch(model: Any, data: Any, choices: Mapping[str, str], conf: Path) -> str:
+    """The sentence about a model and data of different tasks; ``""`` if they go together or cannot be read.
+
+    Args:
+        model: the model's ``_target_``.
+        data: the data's.
+        choices: chosen option of each group.
+        conf: the configuration folder.
+    """
+    try:
+        infos = read_target("model", model, KINDS["model"]), read_target("data", data, KINDS["data"])
+    except UserError:
+        return ""
+    return next((problem.message for problem in _check_task(*infos, choices, conf)), "")
 
 
 def data_for_task(task: str, conf: Path = PROJECT_ROOT / "conf") -> list[str]:

@@ -72,7 +72,14 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF, above: Above = ())
         _make_absolute(tree)
         config = OmegaConf.to_container(tree, resolve=True)
     except OmegaConfBaseException as error:
-        raise UserError(unresolved(tree, error)) from error
+        from harness.configuration.check import task_mismatch
+
+        # data of another task often lack a fact that the model refers to
+        targets = [
+            OmegaConf.select(tree, f"{group}._target_", throw_on_resolution_failure=False)
+            for group in ("model", "data")
+        ]
+        raise UserError(task_mismatch(*targets, choices, conf) or unresolved(tree, error)) from error
     assert isinstance(config, dict)
     plain = dict.fromkeys(("resume", "ckpt", "published")) | {
         str(key): value for key, value in config.items()

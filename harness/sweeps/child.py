@@ -61,7 +61,7 @@ def prepare_folder(job: Job) -> None:
 def fork_job(job: Job, environment: Mapping[str, str]) -> int:
     """Runs the job in a copy of this process, which has paid the imports, and returns its id.
 
-    The copy leads a process group of its own, so that the keyboard's interrupt reaches the sweep alone, and on
+    The copy leads a process group of its own, so that the keyboard's interrupt reaches the sweep alone. On
     Linux it is told to stop when this process dies.
     """
     sys.stdout.flush()
@@ -143,6 +143,8 @@ def _redirect(log: Path) -> None:
     for descriptor in (source, target):
         os.close(descriptor)
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        stream = open(descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: PTH123, SIM115
+        stream = os.fdopen(
+            descriptor, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
+        )
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)

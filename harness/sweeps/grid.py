@@ -104,7 +104,7 @@ class Grid:
         if folder is not None:
             if self.node["launcher"] == "local":  # on a cluster it may rightly go on, and is waited for
                 wait_until_free(folder, self.node["stop_seconds"], job)
-            if read_results(folder) is not None:  # it finished, and the sweep was killed before it heard of it
+            if read_results(folder) is not None:  # the sweep was killed before it heard of the end
                 record.note(read_outcome(job, 0, record.seconds))
                 return
             if (folder / FILE).is_file():
@@ -121,12 +121,12 @@ def wait_until_free(folder: Path, seconds: float, job: Job) -> None:
     if is_running(folder):
         from harness.run_log import tell
 
-        tell(f"job {job.index} ({written(job.varied)}): waiting for the run in {folder}, which is being stopped")
+        tell(f"job {job.index} ({written(job.varied)}): waiting until the run in {folder} has stopped")
     until = time.monotonic() + seconds
     while is_running(folder):
         if time.monotonic() >= until:
             raise UserError(
-                f"job {job.index} of the sweep is still running in {folder}, in a process of its own. Wait for"
-                " it, or stop it first."
+                f"job {job.index} of the sweep is still running in {folder}, in a process of its own."
+                " Wait for it, or stop it first."
             )
         time.sleep(0.1)

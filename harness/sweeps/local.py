@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,7 +174,5 @@ def _has_ended(process: int) -> bool:
 
 
 def _kill_group(process: int) -> None:
-    try:
+    with suppress(OSError):  # macOS refuses it where nothing but a zombie is left
         os.killpg(process, signal.SIGKILL)
-    except OSError:  # macOS refuses it where nothing but a zombie is left
-        pass

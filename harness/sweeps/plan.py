@@ -109,8 +109,8 @@ def combinations(plan: Plan) -> Iterator[tuple[tuple[str, ...], dict[str, str]]]
     for override in plan.varied:
         if override.is_interval_sweep():
             raise UserError(
-                f"'{override.input_line}': an interval holds endless values, and a grid tries all. List some, as"
-                f" in {override.key_or_group}=0.1,0.2, or let a search draw from it: add sweep=optuna."
+                f"'{override.input_line}': an interval holds endless values, and a grid tries all. List some,"
+                f" as in {override.key_or_group}=0.1,0.2, or let a search draw from it: add sweep=optuna."
             )
     number = math.prod(len(listed) for listed in values.values())
     if number > MOST_JOBS:
@@ -132,12 +132,17 @@ def combinations(plan: Plan) -> Iterator[tuple[tuple[str, ...], dict[str, str]]]
 
 
 def first_combination(words: Sequence[str]) -> tuple[str, ...]:
-    """The words of a command's first job, for ``--cfg job``.
+    """The words of a command's first job, for ``--cfg job``; of an interval its lower end.
 
     Raises:
         UserError: as :func:`combinations`.
     """
-    return next(combinations(read_plan(words)))[0]
+    ends = {
+        override.input_line: f"{override.get_key_element()}={override.value().start}"  # type: ignore[union-attr]
+        for override in read_plan(words).varied
+        if override.is_interval_sweep()
+    }
+    return next(combinations(read_plan([ends.get(word, word) for word in words])))[0]
 
 
 def _values(override: "Override", available: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
@@ -145,7 +150,8 @@ def _values(override: "Override", available: Mapping[str, Sequence[str]]) -> tup
     from hydra.core.override_parser.types import Glob, RangeSweep, Transformer
     from hydra.errors import HydraException
 
-    word, value = override.input_line, override.value()
+    word = override.input_line
+    value: Any = override.value()  # a Glob is missing from its annotation
     if isinstance(value, Glob):
         choices = available.get(override.key_or_group)
         if choices is None:
@@ -163,7 +169,7 @@ def _values(override: "Override", available: Mapping[str, Sequence[str]]) -> tup
         return tuple(map(str, numbers))
     try:
         texts = tuple(
-            str(item).lower() if isinstance(item, bool) else Transformer.str(item)  # type: ignore[arg-type]
+            str(item).lower() if isinstance(item, bool) else Transformer.str(item)
             for item in override.sweep_iterator()
         )
     except HydraException as error:
@@ -184,20 +190,25 @@ def range_values(sweep: "RangeSweep") -> list[int] | list[float]:
     if isinstance(start, int) and isinstance(stop, int) and isinstance(step, int):
         numbers = range(start, stop, step)
         if len(numbers) > MOST_JOBS:
-            raise UserError(f"range({start},{stop}) holds {len(numbers):,} values, more than {MOST_JOBS:,} jobs.")
+            raise _too_many(f"range({start},{stop})", len(numbers))
         return list(numbers)
     first, last, width = (Decimal(str(number)) for number in (start, stop, step))
     count = max(math.ceil((last - first) / width), 0)
     if count > MOST_JOBS:
-        raise UserError(f"range({start},{stop},{step}) holds {count:,} values, more than {MOST_JOBS:,} jobs.")
+        raise _too_many(f"range({start},{stop},{step})", count)
     return [float(first + index * width) for index in range(count)]
+
+
+def _too_many(word: str, count: int) -> UserError:
+    return UserError(f"{word} holds {count:,} values, more than {MOST_JOBS:,} jobs. Give it fewer.")
 
 
 def _check_keys_once(plan: Plan) -> None:
     keys = [parse_word(word).key_or_group for word in plan.words]
     for override in plan.varied:
         if keys.count(override.key_or_group) > 1:
-            raise UserError(f"'{override.input_line}': {override.key_or_group} is given twice. Leave one out.")
+            key = override.key_or_group
+            raise UserError(f"'{override.input_line}': {key} is given twice. Leave one out.")
 
 
 def written(varied: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The picture of a sweep: every configuration's mean, deviation and single runs beside the published value."""
+"""The picture of a sweep: mean, deviation and single runs of every configuration, and the published value."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

@@ -35,6 +35,6 @@ def check_sweep(node: Mapping[str, Any]) -> None:
     for block, (key, value) in _BLOCKS.items():
         if node[key] == value and block not in node:
             raise UserError(
-                f"sweep.{key}={value} needs the keys of sweep.{block}, which this choice of files does not have."
-                f" Write sweep={value}."
+                f"sweep.{key}={value} needs the keys of sweep.{block}, which this choice of files does not"
+                f" have. Write sweep={value}."
             )

@@ -126,8 +126,8 @@ def read_state(folder: Path) -> SweepState:
     if not path.is_file():
         there = f"has no {FILE}, so it is no sweep folder" if folder.is_dir() else "is no folder"
         raise UserError(
-            f"resume={folder} {there}. With -m, give the folder of a sweep, such as runs/sweeps/<time>_<id>, or"
-            " resume=auto for the newest unfinished sweep of these words."
+            f"resume={folder} {there}. With -m, give the folder of a sweep, such as runs/sweeps/<time>_<id>,"
+            " or resume=auto for the newest unfinished sweep of these words."
         )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

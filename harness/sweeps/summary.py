@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shlex
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -105,9 +106,12 @@ def summary_csv(rows: Sequence[Row]) -> str:
         published = row.published or {}
         numbers = [row.mean, row.std, min(row.values, default=None), max(row.values, default=None)]
         lines.append(
-            [row.model, row.data, *(row.varied.get(key) for key in keys), row.metric, *numbers]
-            + [len(row.values), row.failed, *(published.get(key) for key in ("value", "spread", "source"))]
-            + [None if row.seconds is None else round(row.seconds, 3)]
+            [
+                *(row.model, row.data, *(row.varied.get(key) for key in keys), row.metric, *numbers),
+                *(len(row.values), row.failed),
+                *(published.get(key) for key in ("value", "spread", "source")),
+                None if row.seconds is None else round(row.seconds, 3),
+            ]
         )
     return _csv(lines)
 
@@ -121,10 +125,13 @@ def jobs_csv(records: Sequence[Record]) -> str:
     lines: list[list[Any]] = [["job", "status", "model", "data", *keys, "seed", *metrics, *tail]]
     for record in records:
         lines.append(
-            [record.index, record.status, record.model, record.data]
-            + [*(record.varied.get(key) for key in keys), record.seed]
-            + [*(record.metrics.get(name) for name in metrics), record.run_seconds, record.seconds]
-            + [record.run_folder, record.error]
+            [
+                *(record.index, record.status, record.model, record.data),
+                *(record.varied.get(key) for key in keys),
+                record.seed,
+                *(record.metrics.get(name) for name in metrics),
+                *(record.run_seconds, record.seconds, record.run_folder, record.error),
+            ]
         )
     return _csv(lines)
 
@@ -138,15 +145,18 @@ def _csv(lines: Sequence[Sequence[Any]]) -> str:
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """The head and a line per row, as a person reads them: shares in percent, mean ± standard deviation."""
     keys = list(dict.fromkeys(key for row in rows for key in row.varied))
-    lines = [["model", "data", *keys, "metric", "mean ± std", "min", "max", "n", "failed", "published", "s/run"]]
+    head = ["mean ± std", "min", "max", "n", "failed", "published", "s/run"]
+    lines = [["model", "data", *keys, "metric", *head]]
     for row in rows:
         lines.append(
-            [row.model, row.data, *(row.varied.get(key, "") for key in keys), row.metric]
-            + [mean_and_std(row)]
-            + [format_value(row.metric, end(row.values)) if row.values else "" for end in (min, max)]
-            + [str(len(row.values)), str(row.failed) if row.failed else ""]
-            + [format_published(row.published) if row.published else ""]
-            + ["" if row.seconds is None else f"{row.seconds:.1f}"]
+            [
+                *(row.model, row.data, *(row.varied.get(key, "") for key in keys), row.metric),
+                mean_and_std(row),
+                *(format_value(row.metric, end(row.values)) if row.values else "" for end in (min, max)),
+                *(str(len(row.values)), str(row.failed) if row.failed else ""),
+                format_published(row.published) if row.published else "",
+                "" if row.seconds is None else f"{row.seconds:.1f}",
+            ]
         )
     return lines
 
@@ -201,22 +211,27 @@ def _listed(records: Sequence[Record]) -> str:
 def how_to_go_on(state: SweepState, folder: Path) -> str | None:
     """The command that runs what is missing; None where nothing is."""
     if any(record.status not in SETTLED for record in state.jobs):
-        return f"python run.py -m resume={folder}"
+        return _command(f"resume={folder}")
     if any(record.status == "failed" for record in state.jobs):
-        return f"python run.py -m resume={folder} sweep.retry=failed"
+        return _command(f"resume={folder}", "sweep.retry=failed")
     return None
+
+
+def _command(*words: str) -> str:
+    """As a shell reads it: the brackets of a range are quoted."""
+    return shlex.join(["python", "run.py", "-m", *words])
 
 
 def summary_page(state: SweepState, rows: Sequence[Row], folder: Path) -> str:
     """``summary.md``."""
-    command = " ".join(["python run.py -m", *masked_command(state.words)])
+    command = _command(*masked_command(state.words))
     head, *body = ("| " + " | ".join(line) + " |" for line in table(rows))
     rule = "|" + "---|" * len(table(rows)[0])
     parts = [
         f"# Sweep {folder.name}",
         f"```\n{command}\n```",
-        f"{count_lines(state.jobs)}. Each job is an ordinary run; `jobs.csv` lists them, `summary.csv` holds the"
-        " numbers below. The deviation is that of a sample, with n - 1.",
+        f"{count_lines(state.jobs)}. Each job is an ordinary run; `jobs.csv` lists them, `summary.csv` holds"
+        " the numbers below. The deviation is that of a sample, with n - 1.",
         "\n".join([head, rule, *body]),
     ]
     if any(row.published for row in rows):

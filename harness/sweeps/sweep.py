@@ -246,15 +246,15 @@ def _continued(plan: Plan, folder: Path, conf: Path) -> Plan:
     if plan.identity:
         if plan.identity != state.identity:
             raise UserError(
-                f"resume={folder}: the words of that sweep are {' '.join(before.words)}. Repeat them, or leave"
-                " all but resume and sweep.* out; a sweep of other words is a new one."
+                f"resume={folder}: the words of that sweep are {' '.join(before.words)}. Repeat them, or"
+                " leave all but resume and sweep.* out; a sweep of other words is a new one."
             )
         return replace(plan, own=own)
     secret = next((word for word in before.words if word.endswith("=***")), None)
     if secret:
         raise UserError(
-            f"resume={folder}: {secret.partition('=')[0]} is a secret, which no file keeps. Repeat all words of"
-            " the sweep."
+            f"resume={folder}: {secret.partition('=')[0]} is a secret, which no file keeps. Repeat all"
+            " words of the sweep."
         )
     return replace(before, words=(*before.words, *plan.words), own=own)
 

@@ -1,6 +1,7 @@
 """The check of a composed configuration, on toy classes and on the project's own choices."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,8 @@ from harness.configuration import targets
 from harness.configuration.check import check, data_for_task
 from harness.configuration.check_values import check_value, describe
 from harness.configuration.compose import compose
-from harness.configuration.help import groups
+from harness.configuration.help import CONF, groups
+from harness.configuration.signatures import read_class
 from harness.configuration.targets import read_target, resolve_class
 from harness.errors import UserError
 
@@ -82,6 +84,9 @@ GOOD: dict[str, Any] = {
         "num_nodes": 1,
         "strategy": "auto",
         "precision": "32-true",
+        "sync_batchnorm": False,
+        "compile": False,
+        "channels_last": False,
         "threads": 1,
     },
     "callbacks": {"watch": {"_target_": "toy_check.Watch", "patience": None}},
@@ -285,15 +290,14 @@ def test_reexported_class_of_a_library_keeps_its_home() -> None:
 
 
 @pytest.mark.parametrize("model", groups()["model"])
-def test_every_model_of_the_project_passes_the_check_with_its_default_data(model: str) -> None:
-    composed = compose((f"model={model}",))
-    check(composed.config, composed.choices)
-
-
-@pytest.mark.parametrize("data", groups()["data"])
-def test_every_data_set_of_the_project_passes_the_check(data: str) -> None:
-    composed = compose((f"data={data}",))
-    check(composed.config, composed.choices)
+def test_every_model_of_the_project_passes_the_check_with_all_data_that_serve_it(model: str) -> None:
+    target = re.search(r"^_target_: (\S+)", (CONF / "model" / f"{model}.yaml").read_text(), re.MULTILINE)
+    assert target
+    serving = data_for_task(str(read_class(target[1]).attributes["task"]))
+    assert serving
+    for data in serving:
+        composed = compose((f"model={model}", f"data={data}"))
+        check(composed.config, composed.choices)
 
 
 @pytest.mark.parametrize("group", ["trainer", "hardware", "callbacks", "logger"])

@@ -257,7 +257,9 @@ def test_the_interrupt_of_the_keyboard_reaches_the_sweep_alone(tmp_path: Path) -
         ("import numpy; x = numpy.ones((500, 500)); x @ x", True),
     ],
 )
-def test_a_process_is_forked_only_while_it_would_lose_no_thread(tmp_path: Path, before: str, forks: bool) -> None:
+def test_a_process_is_forked_only_while_it_would_lose_no_thread(
+    tmp_path: Path, before: str, forks: bool
+) -> None:
     assert output(tmp_path, f"{before}\nprint(can_fork())") == f"{forks}\n"
 
 
@@ -295,7 +297,9 @@ def test_the_note_of_a_run_folder_goes_unless_the_job_goes_on_in_it(tmp_path: Pa
         (3, 4, "", "3"),
     ],
 )
-def test_each_slot_has_a_gpu_of_its_own(slot: int, gpus: int, visible: str | None, expected: str | None) -> None:
+def test_each_slot_has_a_gpu_of_its_own(
+    slot: int, gpus: int, visible: str | None, expected: str | None
+) -> None:
     assert gpu_of_slot(slot, gpus, visible) == expected
 
 

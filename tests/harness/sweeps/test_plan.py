@@ -26,7 +26,9 @@ def test_every_combination_is_a_job_and_the_last_key_runs_fastest() -> None:
 
 
 def test_a_job_knows_its_values_of_the_varied_keys_without_plus_signs() -> None:
-    varied = [varied for _, varied in combinations(read_plan(["seed=1,2", "+trainer.max_steps=5,6", "mode=fit"]))]
+    varied = [
+        varied for _, varied in combinations(read_plan(["seed=1,2", "+trainer.max_steps=5,6", "mode=fit"]))
+    ]
     assert varied[0] == {"seed": "1", "trainer.max_steps": "5"}
     assert varied[3] == {"seed": "2", "trainer.max_steps": "6"}
     assert written(varied[3]) == "seed=2 trainer.max_steps=6"

@@ -7,7 +7,7 @@ import pytest
 
 from harness.configuration.compose import compose
 from harness.errors import UserError
-from harness.sweeps.plan import read_plan
+from harness.sweeps.plan import first_combination, read_plan
 from harness.sweeps.space import Setting, search_space
 
 distributions = pytest.importorskip("optuna.distributions", reason="optuna is not installed")
@@ -131,3 +131,8 @@ def test_a_drawn_value_is_written_so_that_a_person_can_copy_it(written: str, val
 def test_what_is_drawn_comes_back_as_the_same_value() -> None:
     word = space("model.optimizer.lr=tag(log,interval(1e-9,1))")[0].word(1.23456789e-7)
     assert compose(["model=gat", word]).config["model"]["optimizer"]["lr"] == 1.23457e-07
+
+
+def test_the_configuration_of_a_search_can_be_shown() -> None:
+    words = ["sweep=optuna", "model=gat,gcn", "model.dropout=interval(0,1)", "model.heads=int(interval(1,8))"]
+    assert first_combination(words) == ("model=gat", "model.dropout=0.0", "model.heads=1")

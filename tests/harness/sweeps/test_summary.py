@@ -32,7 +32,16 @@ def record(index: int, model: str = "gat", seed: int = 0, acc: float | None = No
     metrics = {} if acc is None else {"val/acc": 0.0, "test/acc": acc, "test/loss": 2 * acc}
     words = [f"{key}={value}" for key, value in varied.items()]
     return Record(
-        index, words, varied, model, "cora", seed, status=status, metrics=metrics, run_seconds=index + 1.0, **more
+        index,
+        words,
+        varied,
+        model,
+        "cora",
+        seed,
+        status=status,
+        metrics=metrics,
+        run_seconds=index + 1.0,
+        **more,
     )
 
 
@@ -146,15 +155,16 @@ def test_the_table_has_plain_numbers_in_the_file_and_percent_on_the_page() -> No
         "published": "83.0 ± 0.7 %",
         "s/run": "2.0",
     }
-    assert printed(rows)[1].split() == "gat cora test/acc 84.0 ± 4.0 % 80.0 % 88.0 % 3 83.0 ± 0.7 % 2.0".split()
+    assert " ".join(printed(rows)[1].split()) == " ".join(cell for cell in told if cell)
 
 
 def test_the_page_names_command_failures_and_how_to_go_on_but_no_secret() -> None:
     records = [*THREE, record(3, seed=3, status="failed", error="data=cora is not there.")]
     folder = Path("runs/sweeps/x")
     text = summary_page(state(records), rows_of(records, ["seed"]), folder)
-    assert "python run.py -m model=gcn,gat seed=range(0,3) logger.x.token=***" in text
-    assert "job 3 (model=gat seed=3) failed: data=cora is not there. (runs/sweeps/x/jobs/0003/log.txt)" in text
+    assert "python run.py -m model=gcn,gat 'seed=range(0,3)' 'logger.x.token=***'" in text
+    assert "job 3 (model=gat seed=3) failed: data=cora is not there." in text
+    assert "(runs/sweeps/x/jobs/0003/log.txt)" in text
     assert "python run.py -m resume=runs/sweeps/x sweep.retry=failed" in text
     assert "Some Paper 2018" in text
     assert "abc" not in text
@@ -199,7 +209,8 @@ def test_a_picture_shows_every_single_run_and_the_published_value() -> None:
 
 def test_the_title_names_the_highest_mean_of_a_share_alone() -> None:
     records = [*THREE, record(3, "gcn", 0, 0.9), record(4, "gcn", 1, 0.9)]
-    assert draw_sweep(rows_of(records, ["seed"])).get_suptitle() == "gcn has the highest mean on cora: 90.0 ± 0.0 %"
+    title = draw_sweep(rows_of(records, ["seed"])).get_suptitle()
+    assert title == "gcn has the highest mean on cora: 90.0 ± 0.0 %"
     assert "highest" not in draw_sweep(rows_of(records, ["seed"], "test/loss")).get_suptitle()
 
 

@@ -39,6 +39,10 @@ def rows(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def newest_run(tmp_path: Path) -> Path:
+    return max((tmp_path / "runs" / "mlp_mini_citation").iterdir(), key=lambda path: path.stat().st_mtime)
+
+
 def results(row: dict[str, str]) -> dict[str, Any]:
     content: dict[str, Any] = json.loads((Path(row["run_folder"]) / "results.json").read_text())
     return content
@@ -96,7 +100,13 @@ def test_the_configuration_of_the_first_job_can_be_printed(capsys: pytest.Captur
 
 @pytest.mark.slow
 def test_a_failing_job_is_reported_and_the_others_are_ordinary_runs(tmp_path: Path) -> None:
-    words = [*QUICK, "seed=0,1", "hardware.precision=32-true,16-mixed", "trainer.max_epochs=3", "sweep.workers=2"]
+    words = [
+        *QUICK,
+        "seed=0,1",
+        "hardware.precision=32-true,16-mixed",
+        "trainer.max_epochs=3",
+        "sweep.workers=2",
+    ]
     done = sweep(tmp_path, "-m", *words)
     assert done.returncode == 1, done.stderr
     (folder,) = folders(tmp_path)
@@ -120,7 +130,7 @@ def test_a_failing_job_is_reported_and_the_others_are_ordinary_runs(tmp_path: Pa
     assert typed == [*QUICK, "seed=1", "hardware.precision=32-true", "trainer.max_epochs=3"]
     alone = sweep(tmp_path, *typed)
     assert alone.returncode == 0, alone.stderr
-    again = max((tmp_path / "runs" / "mlp_mini_citation").iterdir(), key=lambda path: path.stat().st_mtime)
+    again = newest_run(tmp_path)
     assert json.loads((again / "results.json").read_text())["metrics"] == found[1]["metrics"]
     assert "sweep" not in (again / "config.yaml").read_text()
     assert (Path(jobs[2]["run_folder"]) / "metrics.csv").read_bytes() == (again / "metrics.csv").read_bytes()
@@ -164,7 +174,7 @@ def wait_until_saved(tmp_path: Path, job: int) -> None:
 
 
 @pytest.mark.slow
-def test_an_interrupted_and_then_killed_sweep_goes_on_to_the_results_of_an_unbroken_one(tmp_path: Path) -> None:
+def test_a_sweep_that_was_killed_goes_on_to_the_results_of_an_unbroken_one(tmp_path: Path) -> None:
     length = ["trainer.max_epochs=1000", "trainer.min_epochs=1000", "callbacks.savepoints.every_seconds=0.2"]
     words = [*QUICK, *length, "seed=0,1,2", "callbacks.best_weights.patience=null"]
     with started(tmp_path, "-m", *words) as process:
@@ -177,13 +187,14 @@ def test_an_interrupted_and_then_killed_sweep_goes_on_to_the_results_of_an_unbro
     assert (folder / "summary.png").is_file()
     assert f"python run.py -m resume={folder}" in (tmp_path / "console.txt").read_text()
 
-    with started(tmp_path, "-m", *reversed(words), "resume=auto", f"paths.runs={tmp_path / 'runs'}") as process:
+    again = [*reversed(words), "resume=auto", f"paths.runs={tmp_path / 'runs'}"]
+    with started(tmp_path, "-m", *again) as process:
         wait_until_saved(tmp_path, 1)
         busy = sweep(tmp_path, "-m", f"resume={folder}")
         assert (busy.returncode, busy.stderr.count("\n")) == (2, 1)
         assert "running in another process" in busy.stderr
         process.kill()
-    assert [job["status"] for job in rows(folder, "jobs.csv")][0] == "finished"
+    assert rows(folder, "jobs.csv")[0]["status"] == "finished"
 
     with started(tmp_path, "-m", f"resume={folder}") as process:
         wait_until_saved(tmp_path, 2)
@@ -200,9 +211,9 @@ def test_an_interrupted_and_then_killed_sweep_goes_on_to_the_results_of_an_unbro
 
     alone = sweep(tmp_path, *QUICK, *length, "seed=1", "callbacks.best_weights.patience=null")
     assert alone.returncode == 0, alone.stderr
-    unbroken = max((tmp_path / "runs" / "mlp_mini_citation").iterdir(), key=lambda path: path.stat().st_mtime)
+    unbroken, continued = newest_run(tmp_path), Path(jobs[1]["run_folder"])
     assert json.loads((unbroken / "results.json").read_text())["metrics"] == results(jobs[1])["metrics"]
-    assert (unbroken / "metrics.csv").read_bytes() == (Path(jobs[1]["run_folder"]) / "metrics.csv").read_bytes()
+    assert (unbroken / "metrics.csv").read_bytes() == (continued / "metrics.csv").read_bytes()
 
 
 @pytest.mark.slow
