@@ -50,13 +50,15 @@ def run(arguments: list[str]) -> int:
         check_sweep(composed.sweep)
 
         from harness.run_log import quieten_libraries
-
-        quieten_libraries(Path(composed.config["paths"]["cache"]).expanduser())  # before they are imported
-
-        from harness.session import run_session
         from harness.stopping import STOP
 
-        with STOP.installed():
+        with STOP.installed():  # from before the imports on, which take seconds
+            quieten_libraries(
+                Path(composed.config["paths"]["cache"]).expanduser()
+            )  # before they are imported
+
+            from harness.session import run_session
+
             run_session(composed.config, composed.choices, ["python", "run.py", *arguments], words)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -2,8 +2,8 @@
 
 Each trial starts ``run.py`` as a process of its own, kills it with SIGKILL one to three times, each time at a
 moment drawn uniformly from the time that the unbroken run took, and continues it with ``resume=<folder>``.
-Compared are the weights and optimiser states of both checkpoints, ``metrics.csv`` and, but for what the clock
-decides, ``results.json``.
+Compared are both checkpoints (weights, optimisers, schedulers, callbacks, random generators), ``metrics.csv``
+and, but for what the clock decides, ``results.json``.
 
     python -m benchmarks.kill_resume --runs 20
 """
@@ -45,7 +45,7 @@ _COMMON = (
     "callbacks.savepoints.every_seconds=0",
 )
 _OF_THE_CLOCK = {"command", "seconds", "timings", "peak_memory_mb", "peak_gpu_memory_mb", "best_checkpoint"}
-_OF_THE_CLOCK |= {"sessions", "started", "finished"}
+_OF_THE_CLOCK |= {"sessions", "started", "finished", "git"}
 _MOST_KILLS = 3
 _PATIENCE = 600  # seconds after which a child is taken for hung
 
@@ -100,13 +100,17 @@ def kill_and_resume(
         process = _start([*words, *_COMMON, f"paths.runs={runs / str(attempt)}"])
         folder = _folder(runs / str(attempt), process)
         for _ in range(generator.randint(1, _MOST_KILLS)):
-            deadline = time.monotonic() + generator.uniform(0, seconds)
+            # now and then at once, before anything but the folder is there
+            moment = generator.uniform(0, seconds) if generator.random() < 0.9 else 0.0
+            deadline = time.monotonic() + moment
             while time.monotonic() < deadline and process.poll() is None:
                 time.sleep(0.005)
             if process.poll() is not None:
                 break
             process.send_signal(how)
             process.communicate(timeout=_PATIENCE)
+            if process.returncode not in (0, -signal.SIGKILL if how == signal.SIGKILL else 128 + how):
+                raise RuntimeError(f"{how.name} ended the run with {process.returncode}")
             kills.append(_where(folder))
             if is_finished(folder):
                 break
@@ -234,14 +238,17 @@ def _tested(folder: Path) -> bool:
 
 def _plain(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = torch.load(path, weights_only=True)
-    return {key: content.get(key) for key in ("state_dict", "optimizer_states", "lr_schedulers")}
+    plain = {
+        key: content.get(key) for key in ("state_dict", "optimizer_states", "lr_schedulers", "callbacks")
+    }
+    return plain | {"processes": content.get("savepoint", {}).get("processes")}
 
 
 def _unequal(one: Any, other: Any, prefix: str = "") -> list[str]:
     if isinstance(one, dict) and isinstance(other, dict):
         keys = dict.fromkeys([*one, *other])
         return [name for key in keys for name in _unequal(one.get(key), other.get(key), f"{prefix}/{key}")]
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
         return [
             n
             for i, (a, b) in enumerate(zip(one, other, strict=True))

@@ -37,6 +37,7 @@ class Savepoints(Callback):
         self.describe: Callable[[], dict[str, Any]] = dict
         self._stage: Stage | None = None  # while a savepoint is being written
         self._restored: dict[str, Any] | None = None  # of the savepoint that the phase goes on from
+        self._validated = False  # in this epoch
         self._last = time.monotonic()
         self._cost = 0.0
 
@@ -75,7 +76,7 @@ class Savepoints(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         STOP.take()
-        self._last = time.monotonic()
+        self._last, self._validated = time.monotonic(), False
         if self._restored is None:
             return
         # The counters in a savepoint stand exactly between two epochs or batches, so the loops have nothing
@@ -85,15 +86,19 @@ class Savepoints(Callback):
             trainer.fit_loop.epoch_loop.restarting = False
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validated = False
         if not self.restore(trainer, pl_module) and trainer.current_epoch > 0:
             self._save_if_due(trainer, "epoch")
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validated = True
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        # gradients that are not yet stepped with, or a validation within the epoch, are in no checkpoint
-        validated = trainer.val_check_batch is not None and batch_idx % trainer.val_check_batch == 0
-        whole = batch_idx > 0 and batch_idx % trainer.accumulate_grad_batches == 0 and not validated
+        # gradients that are not yet stepped with, and what a validation within the epoch left, are in no
+        # checkpoint
+        whole = batch_idx > 0 and batch_idx % trainer.accumulate_grad_batches == 0 and not self._validated
         if not self.restore(trainer, pl_module) and whole:
             self._save_if_due(trainer, "batch")
 
@@ -108,6 +113,12 @@ class Savepoints(Callback):
         restore_random_state(own["random"])
         return True
 
+    def stop_requested(self, trainer: Trainer) -> bool:
+        """Whether any of the run's processes was told to stop; all of them must ask."""
+        if trainer.world_size == 1:
+            return STOP.requested
+        return trainer.strategy.reduce_boolean_decision(STOP.requested, all=False)
+
     def _is_due(self, waited: float) -> bool:
         if not self.every_seconds:
             return self.every_seconds == 0
@@ -115,10 +126,9 @@ class Savepoints(Callback):
 
     def _save_if_due(self, trainer: Trainer, stage: Stage) -> None:
         due = self._is_due(time.monotonic() - self._last)
-        stop = STOP.requested
+        stop = self.stop_requested(trainer)
         if trainer.world_size > 1:  # all processes or none
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
-            stop = trainer.strategy.reduce_boolean_decision(stop, all=False)
         if due or stop:
             self.save(trainer, stage)
         if stop:

@@ -17,8 +17,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], previous: Path
     Args:
         path: the file to make or replace; its folder exists.
         write: called with the temporary path; what it raises is passed on and ``path`` stays as it was.
-        previous: where the file that was at ``path`` goes, on the same file system; None drops it. A kill at
-            the worst moment leaves that one alone.
+        previous: where the file that was at ``path`` goes, on the same file system; None drops it.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}{_UNFINISHED}", suffix=path.suffix)
     os.close(handle)
@@ -29,7 +28,14 @@ def write_atomically(path: Path, write: Callable[[Path], object], previous: Path
             os.fsync(file.fileno())
         temporary.chmod(0o644)  # mkstemp's 0600 would lock colleagues out of a shared run folder
         if previous is not None and path.exists():
-            path.replace(previous)
+            # by way of a second name, so that at no moment the file is missing
+            second = temporary.with_name(f"{temporary.name}.previous")
+            try:
+                os.link(path, second)
+            except OSError:  # a file system without links
+                path.replace(previous)
+            else:
+                second.replace(previous)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

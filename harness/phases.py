@@ -3,6 +3,7 @@
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,10 +14,11 @@ from pytorch_lightning import seed_everything
 from callbacks.best_weights import BestWeights
 from callbacks.savepoints import Savepoints
 from harness.build import Run, build_trainer
+from harness.checkpoints import verify_archive
 from harness.files import write_atomically
 from harness.metrics_csv import MetricsCSV
 from harness.savepoints import PREVIOUS, Savepoint
-from harness.stopping import STOP
+from harness.stopping import STOP, Stopped
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
@@ -89,6 +91,7 @@ class _Phases:
         self.savepoints.checkpoints = self.checkpoints
         self.savepoints.describe = self._describe
         self.metrics_csv = _one(run.loggers, MetricsCSV)
+        self.shared = ExitStack()  # held where several processes train: they stop together or not at all
         self.started = time.perf_counter()  # of the phase; moved back by the seconds of earlier sessions
 
     def go_through(self, savepoint: Savepoint | None) -> Record:
@@ -97,9 +100,10 @@ class _Phases:
             first = self._take_up(savepoint)
             if savepoint.stage == "done":
                 savepoint = None
-        for index in range(first, len(self.module.phases)):
-            self._run_phase(index, savepoint)
-            savepoint = None
+        with self.shared:
+            for index in range(first, len(self.module.phases)):
+                self._run_phase(index, savepoint)
+                savepoint = None
         (self.checkpoints / PREVIOUS).unlink(missing_ok=True)
         return self.record
 
@@ -135,13 +139,16 @@ class _Phases:
             {"max_epochs": savepoint.content["epoch"], "min_epochs": None} if savepoint and trained else {}
         )
         trainer = build_trainer(run, **limits)
+        if trainer.world_size > 1:
+            self.shared.enter_context(STOP.deferred())
         with STOP.deferred():
             self._fit(trainer, savepoint)
             if trained:
                 self.savepoints.restore(trainer, module)
             else:
                 self.savepoints.save(trainer, "trained")
-        STOP.check()
+        if self.savepoints.stop_requested(trainer):
+            raise Stopped
         if best is not None and best.restore(module):
             record.best_epochs[name] = best.best_epoch
             record.best_values[name] = best.best_value
@@ -193,9 +200,14 @@ def save_checkpoint(trainer: "Trainer", path: Path) -> None:
         trainer: after its ``fit``.
         path: where to.
     """
+
+    def write(temporary: Path) -> None:
+        trainer.save_checkpoint(temporary, weights_only=True)
+        verify_archive(temporary)
+
     # every rank must call it (a collective under DDP); only rank 0 writes
     if trainer.is_global_zero:
-        write_atomically(path, lambda temporary: trainer.save_checkpoint(temporary, weights_only=True))
+        write_atomically(path, write)
     else:
         trainer.save_checkpoint(path, weights_only=True)
 

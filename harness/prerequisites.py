@@ -32,7 +32,7 @@ from harness.hardware import is_first_process
 from harness.launch import from_first_process, launched
 from harness.loading import load
 from harness.results import format_value, is_share
-from harness.resume import folder_to_continue
+from harness.resume import check_same
 from harness.run_folder import masked_command
 from harness.run_log import tell
 from harness.run_state import FILE, LOCK, is_finished, read_state
@@ -181,7 +181,7 @@ class _Fit:
         try:
             state = read_state(self.folder)
             config = {**composition.config, "resume": str(self.folder)}
-            folder_to_continue(config, self.folder.parent, self.folder.name, state.configuration)
+            check_same(config, self.folder)
             read_savepoint(self.folder / "checkpoints")
         except UserError as error:
             tell(f"{self.name}: an unfinished fit cannot go on and is thrown away ({error})")

@@ -5,10 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock
 
 from harness.errors import UserError
 from harness.run_folder import masked
-from harness.run_state import difference, identity, is_finished, newest_unfinished, read_state
+from harness.run_state import (
+    claim_newest_unfinished,
+    difference,
+    identity,
+    is_finished,
+    lock,
+    read_state,
+    release,
+)
 from harness.stopping import PRUNED
 
 
@@ -27,11 +36,7 @@ def continued_words(words: Sequence[str]) -> tuple[str, ...]:
     folder = Path(asked[-1]).expanduser()
     state = read_state(folder)
     if is_finished(folder):
-        end = folder / (PRUNED if (folder / PRUNED).is_file() else "results.json")
-        raise UserError(
-            f"resume={folder}: this run came to its end; its results are in {end}."
-            " Start a new one, or test it with mode=test ckpt=<checkpoint>."
-        )
+        raise UserError(_ended(folder))
     given = {_key(word) for word in words}
     kept = [word for word in state.words if _key(word) not in given | {"resume"}]
     secret = next((word for word in kept if word.endswith("=***") or "://***@" in word), None)
@@ -43,24 +48,42 @@ def continued_words(words: Sequence[str]) -> tuple[str, ...]:
     return (*kept, *words)
 
 
-def folder_to_continue(config: Mapping[str, Any], runs: Path, name: str, configuration: str) -> Path | None:
-    """The run folder that ``config['resume']`` asks for; None for a new run.
+def claim_to_continue(
+    config: Mapping[str, Any], runs: Path, name: str, configuration: str
+) -> tuple[Path, FileLock] | None:
+    """The run folder that ``config['resume']`` asks for, and the claim on it; None for a new run.
 
     Raises:
-        UserError: if the folder's run was started with other settings.
+        UserError: if the folder's run was started with other settings, came to its end or is running.
     """
     resume = config["resume"]
     if resume is None:
         return None
     if resume == "auto":
-        return newest_unfinished(runs, name, configuration)
+        return claim_newest_unfinished(runs, name, configuration)
     folder = Path(resume).expanduser()
-    _check_same(config, folder)
-    return folder
+    check_same(config, folder)
+    claim = lock(folder)
+    if is_finished(folder):
+        release(folder, claim)
+        raise UserError(_ended(folder))
+    return folder, claim
 
 
-def _check_same(config: Mapping[str, Any], folder: Path) -> None:
-    """Compares the settings with those in the folder; only the hardware may be another."""
+def _ended(folder: Path) -> str:
+    end = folder / (PRUNED if (folder / PRUNED).is_file() else "results.json")
+    return (
+        f"resume={folder}: this run came to its end; its results are in {end}."
+        " Start a new one, or test it with mode=test ckpt=<checkpoint>."
+    )
+
+
+def check_same(config: Mapping[str, Any], folder: Path) -> None:
+    """Compares the settings with those in the folder; only the hardware may be another.
+
+    Raises:
+        UserError: the first difference, or a folder whose settings cannot be read.
+    """
     try:
         before = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:

@@ -3,8 +3,7 @@
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,22 +87,28 @@ def is_finished(folder: Path) -> bool:
     return any((folder / name).is_file() for name in ("results.json", PRUNED))
 
 
-def newest_unfinished(runs: Path, name: str, configuration: str) -> Path | None:
+def claim_newest_unfinished(runs: Path, name: str, configuration: str) -> tuple[Path, FileLock] | None:
     """The newest folder of ``<runs>/<name>`` whose run has this configuration, is unfinished and not running.
 
     Args:
         runs: ``paths.runs``.
         name: ``<model>_<data>``.
         configuration: a :func:`fingerprint`.
+
+    Returns:
+        The folder, and the claim on it: of two processes that look at the same time, one gets it.
     """
     for path in sorted((runs / name).glob(f"*/{FILE}"), reverse=True):
         folder = path.parent
         try:
-            state = read_state(folder)
+            if read_state(folder).configuration != configuration or is_finished(folder):
+                continue
+            claim = lock(folder)
         except UserError:
             continue
-        if state.configuration == configuration and not is_finished(folder) and not is_running(folder):
-            return folder
+        if not is_finished(folder):  # it may have come to its end before the claim
+            return folder, claim
+        release(folder, claim)
     return None
 
 
@@ -123,19 +128,11 @@ def lock(folder: Path) -> FileLock:
     return claim
 
 
-@contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Claims ``folder`` for as long as this lasts.
-
-    Raises:
-        UserError: if another process runs in it.
-    """
-    claim = lock(folder)
-    try:
-        yield
-    finally:
-        claim.release()
-        (folder / LOCK).unlink(missing_ok=True)
+def release(folder: Path, claim: FileLock) -> None:
+    """Ends a claim."""
+    # in this order: once released, the file may be another's claim
+    (folder / LOCK).unlink(missing_ok=True)
+    claim.release()
 
 
 def is_running(folder: Path) -> bool:

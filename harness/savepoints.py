@@ -11,7 +11,7 @@ Stages of a savepoint:
 - ``done``: the phase is over, the module holds the weights it ended with.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -84,6 +84,13 @@ def read_savepoint(checkpoints: Path) -> Savepoint | None:
             " Start the run anew."
         )
     return None
+
+
+def in_last_place(savepoint: Savepoint | None) -> Savepoint | None:
+    """``savepoint`` as ``last.ckpt``, so that a damaged one there never takes the place of a whole one."""
+    if savepoint is None or savepoint.path.name == LAST:
+        return savepoint
+    return replace(savepoint, path=savepoint.path.replace(savepoint.path.with_name(LAST)))
 
 
 def write_savepoint(trainer: "Trainer", checkpoints: Path) -> None:

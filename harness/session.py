@@ -27,7 +27,7 @@ from harness.phases import Record, fit_phases
 from harness.predictions import PREDICTIONS, write_predictions
 from harness.prerequisites import provide
 from harness.results import collect_results, print_summary, write_results
-from harness.resume import folder_to_continue
+from harness.resume import claim_to_continue
 from harness.run_folder import (
     check_writable,
     create_run_folder,
@@ -37,8 +37,8 @@ from harness.run_folder import (
     write_config,
 )
 from harness.run_log import run_log
-from harness.run_state import RunState, claimed, read_state
-from harness.savepoints import Savepoint, read_savepoint
+from harness.run_state import RunState, lock, read_state, release
+from harness.savepoints import Savepoint, in_last_place, read_savepoint
 from harness.tracking.trackers import catch_up, check_trackers, log_results, preload
 from harness.trained import read_trained
 
@@ -76,9 +76,10 @@ def run_session(
     with ExitStack() as claims:
         continued = None
         if is_first_process():
-            continued = folder_to_continue(config, runs, name, state.configuration)
-            if continued is not None:
-                claims.enter_context(claimed(continued))
+            found = claim_to_continue(config, runs, name, state.configuration)
+            if found is not None:
+                continued = found[0]
+                claims.callback(release, *found)
         began, started = datetime.now(UTC), time.perf_counter()
         prerequisites = provide(config, choices, words)
         module = build_module(config)
@@ -97,14 +98,17 @@ def run_session(
         with _kept_or_removed(folder, continued is not None):
             if is_first_process():
                 if continued is None:
-                    claims.enter_context(claimed(folder))
+                    claims.callback(release, folder, lock(folder))
                 else:
                     remove_unfinished_files(folder)
                     state = read_state(folder)
-                state.begin_session(folder)
-            savepoint = read_savepoint(folder / "checkpoints")
-            with run_log(folder, secret_values(config)):
+                # before run.json, which makes it a run that can be continued
                 write_config(folder, {key: value for key, value in config.items() if key != "resume"})
+            savepoint = read_savepoint(folder / "checkpoints")
+            if is_first_process():
+                savepoint = in_last_place(savepoint)
+                state.begin_session(folder)
+            with run_log(folder, secret_values(config)):
                 if is_first_process():
                     announce(config, choices, folder, trained)
                     announce_resume(config["resume"], continued is not None, savepoint)

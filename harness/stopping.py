@@ -31,12 +31,13 @@ class StopSignal:
     """What SIGTERM does to this process: at once :class:`Stopped`, or in :meth:`deferred` a request.
 
     While a phase trains, an exception at any line would leave a state from which no exact continuation is
-    possible; there the request is answered at the next batch, by ``callbacks/savepoints.py``.
+    possible; there the request is answered at the next batch, by ``callbacks/savepoints.py``. Several
+    processes of one run also stop together, at points that all of them reach.
     """
 
     def __init__(self) -> None:
         self.requested = False
-        self._deferred = False
+        self._deferred = 0  # how many :meth:`deferred` are under way
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         self.requested = True
@@ -68,17 +69,12 @@ class StopSignal:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Turns SIGTERM into a request, which :meth:`check` answers."""
-        self._deferred = True
+        """Turns SIGTERM into a request: :attr:`requested`."""
+        self._deferred += 1
         try:
             yield
         finally:
-            self._deferred = False
-
-    def check(self) -> None:
-        """Raises :class:`Stopped` if a stop was requested."""
-        if self.requested:
-            raise Stopped
+            self._deferred -= 1
 
 
 STOP = StopSignal()

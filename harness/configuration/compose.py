@@ -75,11 +75,11 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF, above: Above = ())
         from harness.configuration.check import task_mismatch
 
         # data of another task often lack a fact that the model refers to
-        targets = [
+        model, data = (
             OmegaConf.select(tree, f"{group}._target_", throw_on_resolution_failure=False)
             for group in ("model", "data")
-        ]
-        raise UserError(task_mismatch(*targets, choices, conf) or unresolved(tree, error)) from error
+        )
+        raise UserError(task_mismatch(model, data, choices, conf) or unresolved(tree, error)) from error
     assert isinstance(config, dict)
     plain = dict.fromkeys(("resume", "ckpt", "published")) | {
         str(key): value for key, value in config.items()

@@ -77,6 +77,18 @@ def _broken_file(conf: Path) -> str:
             return f"{file} holds no keys with values ({error}). Write each as key: value."
         if not OmegaConf.is_dict(content):
             return f"{file} is a list. Write keys with values, each as key: value."
+        odd = _odd_default(OmegaConf.to_container(content).get("defaults"))  # type: ignore[union-attr]
+        if odd:
+            return f"{file}: {odd} in its defaults list names no file. Write - <group>: <choice>."
+    return ""
+
+
+def _odd_default(defaults: Any) -> str:
+    """The first entry of a defaults list that is no name, and no group with a name; ``""`` where all are."""
+    for entry in defaults if isinstance(defaults, list) else []:
+        for group, choice in entry.items() if isinstance(entry, dict) else [(entry, None)]:
+            if not isinstance(group, str) or not isinstance(choice, str | list | None):
+                return f"- {group}: {choice}" if isinstance(entry, dict) else f"- {entry}"
     return ""
 
 

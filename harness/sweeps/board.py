@@ -50,7 +50,7 @@ class Board:
         if self._bar is not None:
             if running is not None:
                 names = " | ".join(written(record.varied) or f"job {record.index}" for record in running)
-                self._bar.update(self._task, description=names[:60], completed=self._ended)
+                self._bar.update(self._task, description=names[:60])
             self._bar.refresh()
 
     def tell(self, record: Record, score: str) -> None:
@@ -63,4 +63,5 @@ class Board:
         if self._bar is None:
             print(line, file=sys.stderr, flush=True)
         else:
+            self._bar.update(self._task, completed=self._ended)
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)

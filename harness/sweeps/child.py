@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -64,22 +64,42 @@ def fork_job(job: Job, environment: Mapping[str, str]) -> int:
     The copy leads a process group of its own, so that the keyboard's interrupt reaches the sweep alone. On
     Linux it is told to stop when this process dies.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
     parent = os.getpid()
-    # no signal may find a child that nobody knows of, nor the parent's handlers in the child
-    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
     gc.freeze()  # or the child's first collection would write to, and so copy, every page of objects
     try:
-        child = os.fork()
-        if child == 0:
-            _become(job, environment, parent)
+        child = forked(lambda: _become(job, environment, parent))
         with suppress(OSError):
             os.setpgid(child, child)  # here too: whichever of the two is first
         return child
     finally:
         gc.unfreeze()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Lets SIGINT and SIGTERM wait while it is open."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def forked(work: Callable[[], object]) -> int:
+    """Lets a copy of this process do ``work``, after which it ends with status 1; returns its process id.
+
+    The copy begins with SIGINT and SIGTERM blocked: this process's handlers must not run in it.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with uninterrupted():
+        child = os.fork()
+        if child == 0:
+            try:
+                work()
+            finally:
+                os._exit(1)
+        return child
 
 
 def spawn_job(job: Job, environment: Mapping[str, str]) -> int:
@@ -96,6 +116,7 @@ def spawn_job(job: Job, environment: Mapping[str, str]) -> int:
         ],
         setpgroup=0,
         setsigdef=_STOPPING,
+        setsigmask=(),
     )
 
 

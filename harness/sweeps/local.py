@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.sweeps.child import fork_job, job_environment, prepare_folder, spawn_job
+from harness.sweeps.child import fork_job, forked, job_environment, prepare_folder, spawn_job, uninterrupted
 from harness.sweeps.ending import read_outcome
 from harness.sweeps.job import Job, Outcome
 
@@ -63,8 +63,9 @@ class LocalLauncher:
             fork = can_fork()
         environment = job_environment(job, self._gpu(job, slot, fork))
         started = time.perf_counter()
-        process = fork_job(job, environment) if fork else spawn_job(job, environment)
-        self._running.append(_Running(job, process, slot, started))
+        with uninterrupted():  # no process may be started of which nobody knows
+            process = fork_job(job, environment) if fork else spawn_job(job, environment)
+            self._running.append(_Running(job, process, slot, started))
 
     def wait(self, seconds: float) -> Outcome | None:
         until = time.monotonic() + seconds
@@ -130,41 +131,35 @@ def can_fork() -> bool:
     """Whether a fork of this process would be sound: Linux, CUDA not in use, no thread that it would lose.
 
     The threads of numpy's and scipy's linear algebra do not count: their library ends them before each fork
-    and starts them again when it needs them. A first fork, of a process that ends at once, shows whether that
-    leaves this thread alone.
+    and starts them again when it needs them. So a first fork, of a process that ends at once, shows whether
+    this thread is then alone, and whether torch has so much as counted GPUs, which no fork survives either.
     """
-    if sys.platform != "linux" or threading.active_count() > 1 or _uses_cuda():
+    if sys.platform != "linux" or threading.active_count() > 1:
         return False
-    if _threads() > 1:
-        child = os.fork()
-        if child == 0:
-            os._exit(0)
-        os.waitpid(child, 0)
-    return _threads() == 1
+    cuda_is_lost = _asked_in_a_fork(_cuda_is_lost)
+    return not cuda_is_lost and _threads() == 1
 
 
 def _threads() -> int:
     return len(list(Path("/proc/self/task").iterdir()))
 
 
-def _uses_cuda() -> bool:
+def _cuda_is_lost() -> bool:
+    """In a fork: whether torch would refuse CUDA here."""
     torch = sys.modules.get("torch")
-    return torch is not None and torch.cuda.is_initialized()
+    return torch is not None and torch.cuda._is_in_bad_fork()
 
 
 def _count_gpus(fork: bool) -> int:
     """As torch counts them, in a process of its own: counting may open CUDA, and no fork survives that."""
     import torch
 
-    if not fork:
-        return torch.cuda.device_count()
-    child = os.fork()
-    if child == 0:
-        count = 0
-        try:
-            count = torch.cuda.device_count()
-        finally:
-            os._exit(min(count, 255))
+    return _asked_in_a_fork(torch.cuda.device_count) if fork else torch.cuda.device_count()
+
+
+def _asked_in_a_fork(question: Callable[[], int]) -> int:
+    """The answer, a small number, of a process that ends with it; 1 where the question raises an error."""
+    child = forked(lambda: os._exit(question()))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 

@@ -49,7 +49,6 @@ class ImageClassifier(ExperimentModule):
     epoch_metrics = ("train/loss", "train/acc", "val/loss", "val/acc")
     takes_images = True
     training_only: ClassVar[tuple[str, ...]] = ("dropout", "label_smoothing", "scheduler_interval")
-    takes_images = True
 
     def __init__(
         self,

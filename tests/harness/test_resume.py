@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,17 @@ CLASSIFIER = (
 )
 
 
-@pytest.fixture(scope="module", params=[SPAGAN, CLASSIFIER], ids=["spagan", "classifier"])
+WITHIN_EPOCHS = (
+    *CLASSIFIER,
+    "+trainer.val_check_interval=3",
+    "trainer.accumulate_grad_batches=2",
+    "model.scheduler={name: StepLR, step_size: 2}",
+    "model.scheduler_interval=step",
+)
+CASES = {"spagan": SPAGAN, "classifier": CLASSIFIER, "validation within epochs": WITHIN_EPOCHS}
+
+
+@pytest.fixture(scope="module", params=CASES.values(), ids=CASES)
 def unbroken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("unbroken")
     keeping = KeepingSavepoints(folder / "copies")
@@ -147,8 +158,11 @@ def damaged(path: Path, how: str) -> None:
         content = content[: len(content) // 2]
     elif how == "empty":
         content = bytearray()
-    else:
-        content[len(content) // 2] ^= 1
+    else:  # in the midst of the largest tensor; between the parts there is padding, which is no part of them
+        with zipfile.ZipFile(path) as archive:
+            largest = max(archive.infolist(), key=lambda part: part.file_size)
+        start = content.index(largest.filename.encode(), largest.header_offset) + len(largest.filename)
+        content[start + largest.file_size // 2 + 64] ^= 1
     path.write_bytes(bytes(content))
 
 

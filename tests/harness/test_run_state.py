@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 
 from harness.errors import UserError
-from harness.resume import continued_words, folder_to_continue
+from harness.resume import claim_to_continue, continued_words
 from harness.run_folder import write_config
 from harness.run_state import (
     FILE,
     RunState,
+    claim_newest_unfinished,
     difference,
     fingerprint,
     is_finished,
     lock,
-    newest_unfinished,
     read_state,
+    release,
 )
 
 CONFIG: dict[str, Any] = {
@@ -77,7 +78,7 @@ def test_what_changes_numbers_changes_the_fingerprint(other: dict[str, Any]) -> 
 
 
 def test_auto_takes_the_newest_unfinished_run_of_this_configuration(tmp_path: Path) -> None:
-    make(tmp_path, "2026-01-01_a")
+    oldest = make(tmp_path, "2026-01-01_a")
     newest = make(tmp_path, "2026-01-02_b")
     finished = make(tmp_path, "2026-01-03_c")
     (finished / "results.json").write_text("{}")
@@ -86,12 +87,19 @@ def test_auto_takes_the_newest_unfinished_run_of_this_configuration(tmp_path: Pa
     running = make(tmp_path, "2026-01-06_f")
     with multiprocessing.get_context("spawn").Pool(1) as other:
         other.apply(_claim, (running,))
-        assert newest_unfinished(tmp_path, "gat_cora", fingerprint(CONFIG)) == newest
+        found = claim_newest_unfinished(tmp_path, "gat_cora", fingerprint(CONFIG))
+        assert found is not None
+        assert found[0] == newest
+        second = claim_newest_unfinished(tmp_path, "gat_cora", fingerprint(CONFIG))
+        assert second is not None
+        assert second[0] == oldest
+        for one in (found, second):
+            release(*one)
         with pytest.raises(UserError, match="another process is running in this folder"):
             lock(running)
     assert is_finished(finished)
-    assert newest_unfinished(tmp_path, "gat_cora", fingerprint(changed(seed=2))) is None
-    assert newest_unfinished(tmp_path, "gcn_cora", fingerprint(CONFIG)) is None
+    assert claim_newest_unfinished(tmp_path, "gat_cora", fingerprint(changed(seed=2))) is None
+    assert claim_newest_unfinished(tmp_path, "gcn_cora", fingerprint(CONFIG)) is None
 
 
 _claims = []
@@ -102,8 +110,9 @@ def _claim(folder: Path) -> None:
 
 
 def test_a_claim_ends_with_its_release(tmp_path: Path) -> None:
-    lock(tmp_path).release()
-    lock(tmp_path).release()
+    release(tmp_path, lock(tmp_path))
+    release(tmp_path, lock(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_sessions_are_counted_and_the_dashboard_s_id_stays(tmp_path: Path) -> None:
@@ -166,10 +175,13 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
 def test_other_settings_are_refused_and_other_hardware_is_not(tmp_path: Path) -> None:
     folder = make(tmp_path, "a")
     elsewhere = changed(resume=str(folder), hardware={"accelerator": "gpu"})
-    assert folder_to_continue(elsewhere, tmp_path, "gat_cora", "") == folder
+    found = claim_to_continue(elsewhere, tmp_path, "gat_cora", "")
+    assert found is not None
+    release(*found)
+    assert found[0] == folder
     other = changed(resume=str(folder), model={"_target_": "x.GAT", "heads": 4})
     with pytest.raises(UserError, match=r"model\.heads was 8 when the run began and is 4 now"):
-        folder_to_continue(other, tmp_path, "gat_cora", "")
+        claim_to_continue(other, tmp_path, "gat_cora", "")
 
 
 def test_the_first_difference_is_found_at_any_depth() -> None:
@@ -178,3 +190,11 @@ def test_the_first_difference_is_found_at_any_depth() -> None:
     assert difference(one, {"a": 1, "b": {"c": 2, "d": [2]}}) == ("b.d", [1], [2])
     assert difference(one, {"a": 1, "b": {"c": 2}}) == ("b.d", [1], None)
     assert difference({}, {"x": 0}) == ("x", None, 0)
+
+
+def test_a_run_that_ends_while_it_is_being_looked_for_is_not_continued(tmp_path: Path) -> None:
+    folder = make(tmp_path, "a")
+    (folder / "results.json").write_text("{}")
+    with pytest.raises(UserError, match="this run came to its end"):
+        claim_to_continue(changed(resume=str(folder)), tmp_path, "gat_cora", "")
+    release(folder, lock(folder))

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from harness.sweeps.child import job_environment, prepare_folder, spawn_job
 from harness.sweeps.ending import read_outcome
@@ -261,6 +262,15 @@ def test_a_process_is_forked_only_while_it_would_lose_no_thread(
     tmp_path: Path, before: str, forks: bool
 ) -> None:
     assert output(tmp_path, f"{before}\nprint(can_fork())") == f"{forks}\n"
+
+
+@needs_fork
+@pytest.mark.slow
+def test_a_process_that_has_asked_for_gpus_is_not_forked(tmp_path: Path) -> None:
+    if torch.version.cuda is None:
+        pytest.skip("this build of torch has no CUDA")
+    told = output(tmp_path, "import torch; print(can_fork()); torch.cuda.is_available(); print(can_fork())")
+    assert told.split() == ["True", "False"]
 
 
 def test_where_forking_is_unsafe_a_fresh_interpreter_runs_the_command(tmp_path: Path) -> None:
