@@ -17,7 +17,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 JOB_RECORD = "TENFOLD_JOB_RECORD"
-"""Environment variable: a file into which a run writes the path of its folder, so that a sweep learns of it."""
+"""Environment variable: a file into which a run writes the path of its folder, for the sweep it is part of."""
 
 _USER = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")  # user:password or a token in an address
 SWEEP = "TENFOLD_SWEEP"

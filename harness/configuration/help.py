@@ -37,7 +37,8 @@ _SWEEPS = [
 _SWEEPS_NOTE = """\
 With -m, every combination of the values is one job: an ordinary run. All are checked before the first starts,
 and a job that fails does not end the sweep (which then ends with status 1).
-<paths.runs>/sweeps/<time>_<id>/ holds summary.csv, summary.md and summary.png with mean and standard deviation over the seeds, and jobs.csv."""
+<paths.runs>/sweeps/<time>_<id>/ holds summary.csv, summary.md and summary.png with mean and standard
+deviation over the seeds, and jobs.csv."""
 
 _EXAMPLES = [
     ("python run.py", "the default: needs no network and no account"),
