@@ -17,7 +17,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 JOB_RECORD = "TENFOLD_JOB_RECORD"
-"""Environment variable: a file into which a run writes the path of its folder, for the sweep it is part of."""
+"""Environment variable: a file into which a run writes the path of its folder, for the sweep around it."""
 
 _USER = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")  # user:password or a token in an address
 SWEEP = "TENFOLD_SWEEP"
