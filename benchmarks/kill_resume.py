@@ -32,8 +32,8 @@ CASES = {
     "spagan": (
         "model=spagan",
         "data=mini_citation",
-        "trainer.max_epochs=300",
-        "trainer.min_epochs=300",
+        "trainer.max_epochs=200",
+        "trainer.min_epochs=200",
     ),
     "classifier": ("model=classifier", "data=digits", "data.augment=shift", "trainer.max_epochs=6"),
 }
@@ -111,9 +111,9 @@ def kill_and_resume(
             process.communicate(timeout=_PATIENCE)
             if process.returncode not in (0, -signal.SIGKILL if how == signal.SIGKILL else 128 + how):
                 raise RuntimeError(f"{how.name} ended the run with {process.returncode}")
-            kills.append(_where(folder))
             if is_finished(folder):
                 break
+            kills.append(_where(folder))
             sessions = _sessions(folder)
             process = _start([f"resume={folder}"])
             while _sessions(folder) == sessions and process.poll() is None:
@@ -210,8 +210,6 @@ def _sessions(folder: Path) -> int:
 def _where(folder: Path) -> str:
     """Where a kill hit, as far as the folder shows it."""
     checkpoints = folder / "checkpoints"
-    if is_finished(folder):
-        return "after the end"
     if any(path.name.startswith(".") for path in checkpoints.iterdir()):
         return "while writing a checkpoint"
     if not (checkpoints / "last.ckpt").exists():
