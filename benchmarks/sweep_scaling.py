@@ -1,6 +1,7 @@
 """What a sweep gains with a second worker, and what a job of a sweep costs beyond its own training.
 
-Gain: the same jobs, one and two at a time; the whole command is timed, imports and summary included.
+Gain: the same jobs, one and two at a time; the whole command is timed, imports and summary included. Beside
+it stands what two processes that only count gain over one at that time: what the machine had to give.
 Cost: the time between a job's start and its end, less the seconds of training and test that its own
 ``results.json`` states; beside it the same command typed alone, which pays the imports itself.
 
@@ -61,17 +62,34 @@ def costs(place: Path) -> list[float]:
         return [float(row["seconds"]) - own_seconds(Path(row["run_folder"])) for row in csv.DictReader(file)]
 
 
+def gain_of_counting(seconds: float = 4.0) -> float:
+    """How many times further two processes count than one, in a given time."""
+    code = (
+        "import time; n = 0; until = time.time() + {seconds}\n"
+        "while time.time() < until:\n    n += 1\nprint(n)"
+    )
+    counts = []
+    for processes in (1, 2):
+        command = [sys.executable, "-S", "-c", code.format(seconds=seconds)]
+        started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+        counts.append(sum(int(process.communicate()[0]) for process in started))
+    return counts[1] / counts[0]
+
+
 def measure_workers(jobs: int, epochs: int, rounds: int, folder: Path) -> Table:
     """Seconds of one sweep with one and with two workers, in turn."""
     words = ["-m", "model=gat", *NETWORK_FREE, "logger=csv", *length(epochs), f"seed=range(0,{jobs})"]
     seconds: dict[int, list[float]] = {1: [], 2: []}
+    possible = []
     for number in range(rounds):
+        possible.append(gain_of_counting())
         for workers, found in seconds.items():
             place = folder / f"workers_{workers}_{number}"
             found.append(timed([*words, f"sweep.workers={workers}"], place))
     row: dict[str, Any] = {"jobs": jobs, "epochs each": epochs}
     row |= {f"{workers} worker(s) s": statistics.median(found) for workers, found in seconds.items()}
     row["gain"] = statistics.median(one / two for one, two in zip(seconds[1], seconds[2], strict=True))
+    row["gain of counting"] = statistics.median([*possible, gain_of_counting()])
     title = f"Time of a whole sweep, GAT on an embedded graph, one thread a job, medians of {rounds} round(s)"
     return Table(title, [row])
 

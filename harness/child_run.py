@@ -52,7 +52,7 @@ def run_child(words: Sequence[str], folder: Path, name: str) -> tuple[int, str]:
     """
     process = subprocess.Popen(
         [sys.executable, str(PROJECT_ROOT / "run.py"), *words],
-        env=_environment() | {_RUN_FOLDER: str(folder.absolute())},
+        env=own_environment() | {_RUN_FOLDER: str(folder.absolute())},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -72,7 +72,8 @@ def run_child(words: Sequence[str], folder: Path, name: str) -> tuple[int, str]:
         process.stdout.close()
 
 
-def _environment() -> dict[str, str]:
+def own_environment() -> dict[str, str]:
+    """This process's environment without what would tie a child to another run, process or launcher."""
     return {
         key: value
         for key, value in os.environ.items()

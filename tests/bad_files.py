@@ -303,9 +303,8 @@ def references(draw: st.DrawFn) -> Mistake:
         )
     )
     named = reference if reference != "???" else ""
-    return Mistake(
-        command(pair), (f"{place}{key}", named), changed(file, rf"^{key}:.*", f"{key}: {reference}")
-    )
+    edits = changed(file, rf"^{key}:.*", f"{key}: {reference}")
+    return Mistake(command(pair, "~experiment"), (f"{place}{key}", named), edits)
 
 
 @st.composite

@@ -28,7 +28,7 @@ _HABITS = {
     "learning-rate": "model.optimizer.lr=0.01",
     "lr": "model.optimizer.lr=0.01",
     "max-epochs": "trainer.max_epochs=100",
-    "offline": "logger=wandb (it is offline)",
+    "offline": "logger.wandb.mode=offline",
     "output": "paths.runs=<folder>",
     "precision": "hardware.precision=bf16-mixed",
     "test": "mode=test ckpt=<run folder>",

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
+from harness.child_run import own_environment
 from harness.configuration.static_modules import PROJECT_ROOT
 from harness.run_folder import JOB_RECORD, SWEEP
 from harness.sweeps.ending import LOG, RUN_FOLDER
@@ -19,16 +20,6 @@ from harness.sweeps.job import Job
 
 RUN = PROJECT_ROOT / "run.py"
 
-_OF_ANOTHER_RUN = (
-    "LOCAL_RANK",
-    "NODE_RANK",
-    "RANK",
-    "WORLD_SIZE",
-    "MASTER_ADDR",
-    "MASTER_PORT",
-    "PL_GLOBAL_SEED",
-    "TENFOLD_RUN_FOLDER",
-)
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -40,7 +31,7 @@ def job_environment(job: Job, gpu: str | None = None) -> dict[str, str]:
         job: its folder lies in ``<sweep>/jobs``.
         gpu: the only one that it may see; None leaves that as it is.
     """
-    environment = {key: value for key, value in os.environ.items() if key not in _OF_ANOTHER_RUN}
+    environment = own_environment()
     environment[JOB_RECORD] = str((job.folder / RUN_FOLDER).absolute())
     environment[SWEEP] = job.folder.absolute().parents[1].name
     if gpu is not None:

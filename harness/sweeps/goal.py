@@ -50,6 +50,11 @@ def read_goal(options: Mapping[str, Any], composed: Mapping[tuple[str, ...], Com
         raise UserError(f"mode={mode}: a search compares trainings. Leave out mode or sweep=optuna.")
     monitors = {words: _monitor(found.config) for words, found in composed.items()}
     (first, monitor), *others = monitors.items()
+    if metric is not None and metric.startswith("test/"):
+        raise UserError(
+            f"sweep.search.metric={metric}: settings that are chosen by the test make its result worthless."
+            " Leave it null: the monitored validation value decides."
+        )
     if metric is not None and metric != monitor[0]:
         if metric.startswith(("train/", "val/")):
             raise UserError(

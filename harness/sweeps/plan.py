@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MOST_JOBS = 10_000
 """More are a slip of the keyboard: checking them alone would take minutes."""
 
-_SHARED_BY_ALL = ("resume", "sweep", "paths.runs")
+_SHARED_BY_ALL = ("resume", "sweep", "paths.runs", "paths.data", "paths.cache")
 
 
 @dataclass(frozen=True)

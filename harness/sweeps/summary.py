@@ -92,7 +92,8 @@ def _row(
         metric=metric,
         values=tuple(value for value in found if value is not None),
         failed=sum(record.status == "failed" for record in group),
-        published=published if published and published["metric"] == metric else None,
+        # of the paper's settings, and not of those that are varied here
+        published=published if published and published["metric"] == metric and not varied else None,
         seconds=statistics.fmean(record.run_seconds for record in finished) if finished else None,
     )
 

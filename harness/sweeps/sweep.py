@@ -16,6 +16,7 @@ from typing import Any
 from harness.configuration.check import check
 from harness.configuration.compose import Composition, compose, files_composed_once
 from harness.errors import UserError
+from harness.launch import launched
 from harness.run_folder import check_writable
 from harness.stopping import STOP
 from harness.sweeps.grid import Grid
@@ -50,6 +51,12 @@ def run_sweep(words: Sequence[str], conf: Path) -> int:
     Raises:
         UserError: for a mistake in any of the jobs, before the first one starts; nothing is left behind then.
     """
+    launch = launched()
+    if launch is not None:
+        raise UserError(
+            f"-m under {launch.by}: every process would start the whole sweep. Write python run.py -m;"
+            " hardware=ddp gives each job its processes, and sweep=slurm makes each a job of the cluster."
+        )
     with files_composed_once(), STOP.installed(), _prepared(words, conf) as sweep:
         return sweep.run()
 
@@ -220,6 +227,11 @@ def _prepared(words: Sequence[str], conf: Path) -> Iterator[Sweep]:
     claim = lock(folder)
     try:
         state = read_state(folder) if not made else SweepState.new(plan, node["sampler"])
+        if state.sampler != node["sampler"]:
+            raise UserError(
+                f"resume={folder}: that sweep has sweep.sampler={state.sampler}, and this command has"
+                f" sweep.sampler={node['sampler']}. Take sweep=... out of the command, or start a new one."
+            )
         state.begin_session()
         jobs = CheckedJobs(conf)
         source = _source(node, plan, folder, state, jobs)

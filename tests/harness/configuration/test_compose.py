@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.configuration.compose import compose, config_text
+from harness.configuration.compose import compose, config_text, files_composed_once
 from harness.errors import UserError
 
 FILES = {
@@ -231,3 +231,27 @@ def test_configuration_is_printed_with_references_or_with_values(conf: Path) -> 
 def test_default_of_the_project_is_spagan_on_the_embedded_graph() -> None:
     composed = compose()
     assert (composed.choices["model"], composed.choices["data"]) == ("spagan", "digits_graph")
+
+
+def test_many_commands_in_a_row_compose_as_each_alone_does(conf: Path) -> None:
+    commands = [("model.heads=3",), (), ("data=star",), ("model.heads=3", "seed=4"), ("~model.dropout",), ()]
+    alone = [compose(words, conf) for words in commands]
+    with files_composed_once():
+        together = [compose(words, conf) for words in commands]
+    assert together == alone
+
+
+def test_files_are_read_once_for_many_commands_and_anew_afterwards(conf: Path) -> None:
+    with files_composed_once():
+        assert compose((), conf).config["data"]["in_channels"] == 3
+        (conf / "data" / "ring.yaml").write_text("_target_: datamodules.ring.Ring\nin_channels: 9\n")
+        assert compose(("seed=1",), conf).config["data"]["in_channels"] == 3
+    assert compose((), conf).config["data"]["in_channels"] == 9
+
+
+def test_settings_of_a_sweep_are_no_part_of_the_configuration_of_a_run() -> None:
+    composed = compose(("sweep.workers=3",))
+    assert composed.sweep["workers"] == 3
+    assert "sweep" not in composed.config
+    assert "sweep" not in composed.choices
+    assert "workers" not in config_text(("sweep.workers=3",))
