@@ -25,8 +25,10 @@ def run(arguments: list[str]) -> int:
         arguments: the command line without the program's name.
     """
     from harness.errors import UserError
+    from harness.run_folder import secret_values, without_secrets
     from harness.stopping import PRUNED_STATUS, Pruned
 
+    secrets: set[str] = set()  # a sweep keeps what its jobs print
     try:
         from harness.configuration.command_line import parse
 
@@ -46,6 +48,7 @@ def run(arguments: list[str]) -> int:
 
         words = continued_words(request.overrides)
         composed = compose(words, CONF)
+        secrets = secret_values(composed.config)
         check(composed.config, composed.choices, CONF)
         check_sweep(composed.sweep)
 
@@ -61,7 +64,7 @@ def run(arguments: list[str]) -> int:
 
             run_session(composed.config, composed.choices, ["python", "run.py", *arguments], words)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(without_secrets(f"error: {error}", secrets), file=sys.stderr)
         return 2
     except KeyboardInterrupt as stopped:
         print(f"stopped by the keyboard{_how_to_go_on(stopped)}", file=sys.stderr)
@@ -73,12 +76,9 @@ def run(arguments: list[str]) -> int:
         print(f"stopped by a signal{_how_to_go_on(stopped)}", file=sys.stderr)
         return stopped.code if isinstance(stopped.code, int) and stopped.code else 143
     except Exception as error:
-        traceback.print_exc()
         where = getattr(error, "run_log", None)
-        print(
-            f"crashed: {type(error).__name__}: {error}" + (f" (see {where})" if where else ""),
-            file=sys.stderr,
-        )
+        last = f"crashed: {type(error).__name__}: {error}" + (f" (see {where})" if where else "")
+        print(without_secrets(traceback.format_exc() + last, secrets), file=sys.stderr)
         return 1
     return 0
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.configuration.static_modules import PROJECT_ROOT
+from harness.parent_death import die_with
 
 _RUN_FOLDER = "TENFOLD_RUN_FOLDER"  # read by harness/run_folder.py
 # What says which of several processes this one is, or which run of a dashboard: the child is another.
@@ -39,7 +40,7 @@ def run_child(words: Sequence[str], folder: Path, name: str) -> tuple[int, str]:
 
     What stops this process, the keyboard or SIGTERM, is passed on too; the exception goes on once the child
     has saved its state and ended. A second one ends the child at once. If this process is killed, the child
-    goes on until it prints the next time.
+    gets SIGTERM on Linux; elsewhere it goes on until it prints the next time.
 
     Args:
         words: the command line of the run.
@@ -50,6 +51,7 @@ def run_child(words: Sequence[str], folder: Path, name: str) -> tuple[int, str]:
         The child's exit status, negative if a signal killed it, and the last line in which it says why it
         failed.
     """
+    parent = os.getpid()
     process = subprocess.Popen(
         [sys.executable, str(PROJECT_ROOT / "run.py"), *words],
         env=own_environment() | {_RUN_FOLDER: str(folder.absolute())},
@@ -59,6 +61,7 @@ def run_child(words: Sequence[str], folder: Path, name: str) -> tuple[int, str]:
         text=True,
         errors="replace",
         process_group=0,  # the keyboard reaches this process alone, which passes it on once
+        preexec_fn=lambda: die_with(parent),
     )
     try:
         why = _pass_on(process, name)

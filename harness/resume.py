@@ -8,7 +8,7 @@ import yaml
 from filelock import FileLock
 
 from harness.errors import UserError
-from harness.run_folder import masked
+from harness.run_folder import is_masked, masked
 from harness.run_state import (
     claim_newest_unfinished,
     difference,
@@ -39,7 +39,7 @@ def continued_words(words: Sequence[str]) -> tuple[str, ...]:
         raise UserError(_ended(folder))
     given = {_key(word) for word in words}
     kept = [word for word in state.words if _key(word) not in given | {"resume"}]
-    secret = next((word for word in kept if word.endswith("=***") or "://***@" in word), None)
+    secret = next((word for word in kept if is_masked(word)), None)
     if secret:
         raise UserError(
             f"resume={folder}: {_key(secret)} is a secret, which no file keeps."

@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Collection
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,18 @@ def masked_command(command: list[str]) -> list[str]:
         secret = equals and any(is_secret(name) for name in (key, *inner))
         words.append(f"{key}=***" if secret else _USER.sub("***", word))
     return words
+
+
+def is_masked(word: str) -> bool:
+    """Whether :func:`masked_command` has taken a secret out of ``word``."""
+    return word.endswith("=***") or "://***@" in word
+
+
+def without_secrets(text: str, secrets: Collection[str]) -> str:
+    """``text`` with ``***`` for each of ``secrets``, the longest first."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return text
 
 
 def secret_values(config: Any) -> set[str]:

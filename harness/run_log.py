@@ -12,6 +12,7 @@ from pathlib import Path
 
 from harness.errors import UserError
 from harness.hardware import is_first_process
+from harness.run_folder import without_secrets
 
 log = logging.getLogger("tenfold")
 
@@ -61,15 +62,12 @@ def quieten_libraries(cache: Path) -> None:
 class _Masking(logging.Formatter):
     """A formatter that writes ``***`` for each of ``secrets``, whoever let one slip into a message."""
 
-    def __init__(self, secrets: Collection[str]) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self._secrets = sorted(secrets, key=len, reverse=True)
+    def __init__(self, form: str, secrets: Collection[str]) -> None:
+        super().__init__(form)
+        self._secrets = secrets
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        return without_secrets(super().format(record), self._secrets)
 
 
 @contextmanager
@@ -78,17 +76,17 @@ def run_log(folder: Path, secrets: Collection[str] = ()) -> Iterator[None]:
 
     Args:
         folder: the run folder.
-        secrets: texts that must not be written.
+        secrets: texts that must not be written, nor shown with a warning.
     """
     if not is_first_process():
         yield
         return
     console = logging.StreamHandler(sys.stderr)
-    console.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    console.setFormatter(_Masking("%(levelname)s: %(message)s", secrets))
     console.setLevel(logging.WARNING)
     log.addHandler(console)
     handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
-    handler.setFormatter(_Masking(secrets))
+    handler.setFormatter(_Masking("%(asctime)s %(levelname)s %(name)s: %(message)s", secrets))
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)

@@ -9,7 +9,8 @@ import yaml
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from tests.bad_commands import CHOICES, CONF, WRONG_TYPES, Mistake, entries, good, misspelt, pairs
+from tests.bad_values import WRONG_TYPES
+from tests.mistakes import CHOICES, CONF, Mistake, entries, good, misspelt, pairs
 
 TOP = "config.yaml"
 

@@ -20,9 +20,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.bad_commands import COMMAND_LINES, CONF, Mistake
+from tests.bad_commands import COMMAND_LINES
 from tests.bad_files import CONF_FILES
 from tests.command_lines import ROOT, Output, command, run_folder
+from tests.mistakes import CONF, Mistake
 
 FRESH = int(os.environ.get("TENFOLD_FUZZ", "0"))
 """Cases of each kind, from fresh seeds; 0 for the same few each time."""

@@ -8,7 +8,9 @@ import pytest
 
 import run
 from harness.configuration import targets
-from harness.run_folder import masked, masked_command, secret_values
+from harness.run_folder import is_masked, masked, masked_command, secret_values
+from harness.sweeps.plan import read_plan
+from harness.sweeps.state import SweepState
 from tests.command_lines import Output, command
 
 pytestmark = pytest.mark.usefixtures("as_before")
@@ -74,6 +76,10 @@ def test_no_file_of_a_crashed_run_holds_a_secret(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
     assert run_with_secrets(tmp_path, monkeypatch, "+callbacks.watch.fails=true", "logger=csv") == (1, [])
+    # what it prints becomes a file in a sweep
+    err = capsys.readouterr().err
+    assert "crashed: RuntimeError: connecting to https://***@x.y/z with ***" in err
+    assert "hush" not in err
 
 
 def test_a_secret_of_the_wrong_type_is_not_shown(
@@ -97,6 +103,21 @@ def test_users_in_addresses_are_masked_wherever_they_stand() -> None:
 def test_a_word_with_a_secret_in_braces_is_masked() -> None:
     words = ["+a={b: 1, 'api_key': x}", "+a={b: {token: x}}", "+a={b: 1, tokenizer: x}", "+u=ftp://a:b@c/d"]
     assert masked_command(words) == ["+a=***", "+a=***", "+a={b: 1, tokenizer: x}", "+u=ftp://***@c/d"]
+
+
+def test_a_masked_word_is_known_by_its_look() -> None:
+    words = masked_command(["+a.token=x", "+u=ftp://a:b@c/d", "lr=0.1", "+u=ftp://c/d"])
+    assert [is_masked(word) for word in words] == [True, True, False, False]
+
+
+def test_a_sweep_with_a_masked_user_in_an_address_asks_for_its_words_again(
+    tmp_path: Path, capsys: Output
+) -> None:
+    words = ["model=mlp,gat", "data=mini_citation", "+logger.x.url=https://me:pass@x.y"]
+    plan = read_plan(words, run.CONF)
+    SweepState.new(plan, "grid").write(tmp_path)
+    assert run.run(["-m", f"resume={tmp_path}"]) == 2
+    assert "+logger.x.url is a secret, which no file keeps" in capsys.readouterr().err
 
 
 def test_secrets_are_found_at_any_depth() -> None:

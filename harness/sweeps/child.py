@@ -1,7 +1,6 @@
 """The process of one job: a fork of the sweep, or a fresh interpreter, that runs one ordinary command."""
 
 import atexit
-import ctypes
 import gc
 import os
 import signal
@@ -14,6 +13,7 @@ from typing import NoReturn
 
 from harness.child_run import own_environment
 from harness.configuration.static_modules import PROJECT_ROOT
+from harness.parent_death import die_with
 from harness.run_folder import JOB_RECORD, SWEEP
 from harness.sweeps.ending import LOG, RUN_FOLDER
 from harness.sweeps.job import Job
@@ -21,7 +21,6 @@ from harness.sweeps.job import Job
 RUN = PROJECT_ROOT / "run.py"
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def job_environment(job: Job, gpu: str | None = None) -> dict[str, str]:
@@ -116,7 +115,7 @@ def _become(job: Job, environment: Mapping[str, str], parent: int) -> NoReturn:
     status = 1
     try:
         os.setpgid(0, 0)
-        _die_with(parent)
+        die_with(parent)
         _redirect(job.folder / LOG)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -136,14 +135,6 @@ def _become(job: Job, environment: Mapping[str, str], parent: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
-
-
-def _die_with(parent: int) -> None:
-    """Asks the kernel for a SIGTERM when the parent dies, however it dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # it has died before the request
-            os._exit(128 + signal.SIGTERM)
 
 
 def _redirect(log: Path) -> None:

@@ -18,9 +18,10 @@ from harness.stopping import PRUNED
 from harness.sweeps.ending import read_results, run_folder
 from harness.sweeps.goal import read_goal
 from harness.sweeps.grid import wait_until_free
-from harness.sweeps.job import Job, Outcome, Status, job_folder
+from harness.sweeps.job import SETTLED, Job, Outcome, Status, job_folder
 from harness.sweeps.plan import Plan
 from harness.sweeps.space import search_space
+from harness.sweeps.state import Record, SweepState
 from harness.sweeps.study import create_study, require_optuna, storage_in, trial_id
 
 if TYPE_CHECKING:
@@ -43,18 +44,24 @@ class Search:
         plan: the words of every trial, and what varies.
         folder: of the sweep.
         check: composes and checks the words of a job; raises UserError.
+        state: of the sweep; gets the end of each trial that ended without the sweep hearing of it.
 
     Raises:
         UserError: if the space, a setting in it, the goal or the storage is not fit for a search.
     """
 
     def __init__(
-        self, node: Mapping[str, Any], plan: Plan, folder: Path, check: Callable[[Sequence[str]], Composition]
+        self,
+        node: Mapping[str, Any],
+        plan: Plan,
+        folder: Path,
+        check: Callable[[Sequence[str]], Composition],
+        state: SweepState,
     ) -> None:
         require_optuna()
         from optuna.trial import TrialState
 
-        self.node, self._check = node, check
+        self.node, self._check, self.state = node, check, state
         self.options: Mapping[str, Any] = node["search"]
         self.words, self.folder = plan.fixed, folder
         self.settings = search_space(plan.varied, plan.values or {})
@@ -66,8 +73,10 @@ class Search:
         self.goal = read_goal(self.options, composed)
         self.storage = storage_in(self.journal)
         self.study = create_study(self.storage, self.goal.mode)
-        base = next(iter(composed.values())).config
-        self._check_same_study(fingerprint({**base, "hardware": None}))  # trials may go on elsewhere
+        self._first = next(iter(composed.values()))
+        # trials may go on elsewhere
+        self._check_same_study(fingerprint({**self._first.config, "hardware": None}))
+        self._note_ended()
         self._unfinished = [trial for trial in self.own_trials() if trial.state == TrialState.RUNNING]
         if node["retry"] == "failed":
             self._repeat_failed()
@@ -89,7 +98,7 @@ class Search:
                 self._check(job.words)
                 return job
             except UserError as error:  # settings that are right one by one and wrong together
-                self._tell(job.index, "failed", None, {"error": error})
+                self._end(Outcome(job, "failed", error=str(error)))
         return None
 
     def told(self, outcome: Outcome) -> None:
@@ -116,7 +125,7 @@ class Search:
 
     def setting_words(self, trial: "FrozenTrial | Trial") -> tuple[str, ...]:
         """The words of a trial that the search has chosen."""
-        return tuple(setting.word(trial.params[setting.key]) for setting in self.settings)
+        return tuple(s.word(trial.params[s.key]) for s in self.settings if s.key in trial.params)
 
     def _job(self, trial: "FrozenTrial | Trial") -> Job:
         words = (*self.words, *self.setting_words(trial), *self._pruning(trial.number))
@@ -125,10 +134,10 @@ class Search:
 
     def _taken_up(self, trial: "FrozenTrial") -> Job | None:
         """The job that goes on with ``trial``; None if its run has ended without the search knowing."""
-        if any(setting.key not in trial.params for setting in self.settings):
-            self._tell(trial.number, "failed", None, {"error": "the search was killed while choosing it"})
-            return None
         job = self._job(trial)
+        if any(setting.key not in trial.params for setting in self.settings):
+            self._end(Outcome(job, "failed", error="the search was killed while choosing it"))
+            return None
         noted = trial.user_attrs.get("run_folder")
         folder = run_folder(job) or (Path(noted) if noted else None)
         if folder is None or not (folder / FILE).is_file():
@@ -138,8 +147,51 @@ class Search:
         if not is_finished(folder):
             return replace(job, words=(*job.words, f"resume={literal(str(folder))}"))
         status: Status = "pruned" if (folder / PRUNED).is_file() else "finished"
-        self._tell(trial.number, status, read_results(folder), {"run_folder": folder})
+        self._end(Outcome(job, status, folder, read_results(folder)))
         return None
+
+    def _note_ended(self) -> None:
+        """Notes trials that the study knows the end of; the sweep was killed before it wrote that down."""
+        from optuna.trial import TrialState
+
+        status: dict[TrialState, Status] = {
+            TrialState.COMPLETE: "finished",
+            TrialState.PRUNED: "pruned",
+            TrialState.FAIL: "failed",
+        }
+        settled = {record.index for record in self.state.jobs if record.status in SETTLED}
+        for trial in self.own_trials():
+            if trial.state in status and trial.number not in settled:
+                notes = trial.user_attrs
+                folder = Path(notes["run_folder"]) if "run_folder" in notes else None
+                results = read_results(folder) if folder and trial.state == TrialState.COMPLETE else None
+                seconds = notes.get("seconds", 0.0)
+                job = self._job(trial)
+                self._note(Outcome(job, status[trial.state], folder, results, notes.get("error"), seconds))
+
+    def _end(self, outcome: Outcome) -> None:
+        """Ends a trial that is not started, in the study and in the sweep's state."""
+        notes = {"run_folder": outcome.run_folder, "error": outcome.error}
+        self._tell(outcome.job.index, outcome.status, outcome.results, notes)
+        self._note(outcome)
+
+    def _note(self, outcome: Outcome) -> None:
+        job, records = outcome.job, self.state.jobs
+        record = next((record for record in records if record.index == job.index), None)
+        if record is None:
+            record = self._record(job)
+            records.append(record)
+            records.sort(key=lambda one: one.index)
+        record.note(replace(outcome, seconds=outcome.seconds or record.seconds))
+
+    def _record(self, job: Job) -> Record:
+        try:
+            composed = self._check(job.words)
+            return Record.of(job, composed.choices, composed.config)
+        except UserError:  # words that do not go together; all else is as in the first trial
+            groups = {key: value for key, value in job.varied.items() if key in ("model", "data")}
+            config = {**self._first.config, "published": None}
+            return Record.of(job, {**self._first.choices, **groups}, config)
 
     def _tell(
         self, number: int, status: Status, results: Mapping[str, Any] | None, notes: Mapping[str, Any]

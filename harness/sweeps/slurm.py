@@ -26,6 +26,9 @@ _LOOK_EVERY = 0.2  # seconds between two looks at local processes
 _LOOK_AT_DISK_EVERY = 2.0  # seconds between two looks for results on the shared disk
 _ASK_EVERY = 15.0  # seconds between two questions to SLURM's queue
 _GONE_AFTER = 45.0  # seconds without a job in the queue, nor its result on the disk: shared disks are slow
+_SUBMIT_AGAIN_AFTER = 60.0  # seconds after a refusal, unless a job ends before
+_QUESTIONS = 4  # to a queue that does not answer, before that is an error
+_ASK_AGAIN_AFTER = 5.0  # seconds
 _AFTER_KILL = 10.0  # seconds in which a killed process must be gone
 _MOST_IN_ARRAY = 10_000  # of one array at a time: the number of jobs in the queue is limited by sweep.workers
 _CLUSTER_JOB = "cluster_job.txt"  # in a job's folder: its id on the cluster
@@ -58,7 +61,12 @@ class SlurmLauncher:
         self.is_local = self.options["cluster"] == "local"
         self._stop_seconds: float = node["stop_seconds"]
         self._executor = _executor(self.options, sweep.absolute() / "slurm", f"tenfold-{sweep.name}")
+        # submitit pickles the jobs with their words, the secrets among them
+        self._executor.folder.mkdir(parents=True, exist_ok=True)
+        self._executor.folder.chmod(0o700)
         self._new: list[Job] = []
+        self._submit_at = 0.0  # not before
+        self._has_warned = False
         self._running: list[_Running] = []
         self._asked = time.monotonic()
 
@@ -79,6 +87,7 @@ class SlurmLauncher:
             ended = self._first_ended()
             if ended is not None:
                 self._running.remove(ended)
+                self._submit_at = 0.0  # there may be room now
                 return self._outcome(ended)
             left = until - time.monotonic()
             if left <= 0:
@@ -98,28 +107,56 @@ class SlurmLauncher:
         return outcomes
 
     def _submit(self) -> None:
-        if not self._new:
+        """Submits what is new; what the cluster refuses is kept, and tried again while other jobs run."""
+        if not self._new or (self._running and time.monotonic() < self._submit_at):
             return
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        jobs, self._new = self._new, []
+        jobs = self._new
         work = [ClusterJob(job, self.options["save_seconds"]) for job in jobs]
         try:
             with _unhurt_by_the_keyboard(), _findable_project():
                 submitted = self._executor.submit_array(work)
         except (FailedJobError, FailedSubmissionError, OSError) as error:
-            raise UserError(f"sweep.slurm: the cluster refused the jobs: {str(error).strip()}") from error
+            refusal = f"sweep.slurm: the cluster refused the jobs: {str(error).strip()}"
+            if self.is_local or not self._running:
+                raise UserError(refusal) from error
+            self._submit_at = time.monotonic() + _SUBMIT_AGAIN_AFTER
+            if not self._has_warned:
+                from harness.run_log import tell
+
+                tell(f"{refusal}; trying again when a job has ended, and every minute")
+            self._has_warned = True
+            return
+        self._new = []
         for job, cluster in zip(jobs, submitted, strict=True):
             (job.folder / _CLUSTER_JOB).write_text(cluster.job_id, encoding="utf-8")
             self._running.append(_Running(job, cluster))
 
     def _in_queue_already(self, job: Job) -> "submitit.Job[Ended] | None":
-        """The cluster's job that an earlier session of the sweep has left in the queue."""
+        """The cluster's job that an earlier session of the sweep has left in the queue.
+
+        Raises:
+            UserError: if there may be one, and SLURM does not say.
+        """
         try:
             number = (job.folder / _CLUSTER_JOB).read_text(encoding="utf-8").strip()
         except OSError:
             return None
-        if self.is_local or number not in (queued_jobs() or ()):
+        if self.is_local:
+            return None
+        queued = queued_jobs()
+        for _ in range(_QUESTIONS - 1):
+            if queued is not None:
+                break
+            time.sleep(_ASK_AGAIN_AFTER)
+            queued = queued_jobs()
+        if queued is None:
+            raise UserError(
+                f"sweep.slurm: squeue does not answer, so job {number} of this sweep may still run. Go on"
+                " with the sweep once squeue works."
+            )
+        if number not in queued:
             return None
         return self._executor.job_class(folder=self._executor.folder, job_id=number)
 
@@ -203,7 +240,10 @@ class SlurmLauncher:
         mine = {running.cluster.job_id for running in self._running}
         until = time.monotonic() + self._stop_seconds
         with suppress(KeyboardInterrupt, SystemExit):
-            while time.monotonic() < until and mine & (queued_jobs() or set()):
+            while mine and time.monotonic() < until:
+                queued = queued_jobs()
+                if queued is not None and not mine & queued:
+                    return
                 time.sleep(1.0)
 
 

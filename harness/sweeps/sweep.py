@@ -17,7 +17,7 @@ from harness.configuration.check import check
 from harness.configuration.compose import Composition, compose, files_composed_once
 from harness.errors import UserError
 from harness.launch import launched
-from harness.run_folder import check_writable
+from harness.run_folder import check_writable, is_masked
 from harness.stopping import STOP
 from harness.sweeps.grid import Grid
 from harness.sweeps.job import SETTLED, Job, Launcher, Outcome, Source
@@ -262,7 +262,7 @@ def _continued(plan: Plan, folder: Path, conf: Path) -> Plan:
                 " leave all but resume and sweep.* out; a sweep of other words is a new one."
             )
         return replace(plan, own=own)
-    secret = next((word for word in before.words if word.endswith("=***")), None)
+    secret = next((word for word in before.words if is_masked(word)), None)
     if secret:
         raise UserError(
             f"resume={folder}: {secret.partition('=')[0]} is a secret, which no file keeps. Repeat all"
@@ -299,7 +299,7 @@ def _source(
         return Grid(node, plan, folder, jobs.check, state)
     from harness.sweeps.search import Search
 
-    return Search(node, plan, folder, jobs.check)
+    return Search(node, plan, folder, jobs.check, state)
 
 
 def _launcher(node: Mapping[str, Any], folder: Path, jobs: CheckedJobs) -> Launcher:

@@ -1,5 +1,10 @@
 """A run in a process of its own: what it prints and why it failed reach the run that started it."""
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,3 +35,28 @@ def test_a_child_is_no_process_of_its_parent_s_group(
     printed = capsys.readouterr().err
     assert "nonenonenonenone\n" in printed
     assert "data: /data/of/the/user" in printed
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
+def test_a_child_is_told_to_stop_when_its_parent_is_killed(tmp_path: Path) -> None:
+    child = tmp_path / "child.sh"  # in place of the interpreter
+    child.write_text(
+        f"#!/bin/bash\ntrap 'echo > {tmp_path}/stopped; exit' TERM\necho > {tmp_path}/begun\n"
+        "for _ in {1..600}; do sleep 0.1; done\n"
+    )
+    child.chmod(0o700)
+    call = f"from harness.child_run import *; sys.executable = {str(child)!r}; run_child([], Path('x'), 'x')"
+    parent = subprocess.Popen([sys.executable, "-c", call], cwd=Path(__file__).parents[2])
+    try:
+        _wait_for(tmp_path / "begun")
+    finally:
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+    _wait_for(tmp_path / "stopped")
+
+
+def _wait_for(path: Path) -> None:
+    until = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < until, f"{path.name} is not there"
+        time.sleep(0.05)

@@ -11,7 +11,8 @@ from pytorch_lightning.strategies import DDPStrategy
 
 import run as entry
 from harness.build import Run, build_module, build_trainer
-from harness.configuration.check import check, data_for_task
+from harness.configuration.agreement import data_for_task
+from harness.configuration.check import check
 from harness.configuration.compose import compose
 from harness.configuration.schema import HARDWARE
 from harness.configuration.targets import KINDS, resolve_class
@@ -295,7 +296,7 @@ def test_a_network_that_cannot_be_compiled_is_told_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(NodeClassifier, "not_compiled", None)
-    monkeypatch.setattr("harness.configuration.check._check_networks", lambda *_: [])
+    monkeypatch.setattr("harness.configuration.agreement._check_networks", lambda *_: [])
     words = run_words(tmp_path, "model=mlp", "data=mini_citation", "trainer.max_epochs=1")
     assert entry.run([*words, "hardware.compile=true"]) == 2
     error = capsys.readouterr().err.splitlines()[-1]

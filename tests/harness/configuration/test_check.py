@@ -9,7 +9,8 @@ import pytest
 
 from harness.annotations import PositiveInt, Probability
 from harness.configuration import targets
-from harness.configuration.check import check, data_for_task
+from harness.configuration.agreement import data_for_task
+from harness.configuration.check import check
 from harness.configuration.check_values import check_value, describe
 from harness.configuration.compose import compose
 from harness.configuration.help import CONF, groups

@@ -18,6 +18,7 @@ from harness.sweeps.job import Job, Outcome, Status
 from harness.sweeps.plan import read_plan
 from harness.sweeps.search import Search
 from harness.sweeps.search_summary import commands, draw_history, rows_of
+from harness.sweeps.state import Record, SweepState
 from tests.figure_text import text_of
 
 optuna = pytest.importorskip("optuna", reason="optuna is not installed")
@@ -57,11 +58,13 @@ def search(
     *own: str,
     words: Sequence[str] = WORDS,
     checker: Callable[[Sequence[str]], Composition] = unchecked,
+    state: SweepState | None = None,
     **options: Any,
 ) -> Search:
     node = compose(["sweep=optuna", *own]).sweep
     node["search"] |= {"trials": 6} | options
-    return Search(node, read_plan(words), folder, checker)
+    plan = read_plan(words)
+    return Search(node, plan, folder, checker, state or SweepState.new(plan, "optuna"))
 
 
 def loss(job: Job) -> float:
@@ -74,7 +77,8 @@ def outcome(job: Job, value: float | None = None, status: Status = "finished", *
     results = {
         "epochs": {"first": 3, "last": 5},
         "best_values": {"first": -99.0, "last": value},
-        "metrics": {"test/acc": 0.5},
+        "metrics": {"test/acc": 0.5, "paths/kept": 0.5},
+        "seconds": {"training": 1.5},
         "published": None,
     }
     return Outcome(job, status, results=results if status == "finished" else None, **notes)
@@ -164,11 +168,33 @@ def test_a_trial_that_ended_while_nobody_listened_is_not_run_again(
     write_json(run_folder / file, outcome(job, 0.5).results)
     job.folder.mkdir(parents=True)
     (job.folder / RUN_FOLDER).write_text(str(run_folder), encoding="utf-8")
-    source = search(tmp_path / "sweep")
+    sweep_state = SweepState.new(read_plan(WORDS), "optuna")
+    sweep_state.jobs.append(Record.of(job, base().choices, base().config))
+    sweep_state.jobs[0].status = "running"  # as the killed sweep has left it
+    source = search(tmp_path / "sweep", state=sweep_state)
     following = source.next_job()
     assert following is not None
     assert following.index == 1
     assert [row.state for row in rows_of(source)] == [state, "running"]
+    assert [(one.status, one.run_folder) for one in sweep_state.jobs] == [(state, str(run_folder))]
+
+
+def test_what_the_study_knows_and_the_killed_sweep_has_not_written_down_is_noted(tmp_path: Path) -> None:
+    source = search(tmp_path)
+    for status in ("finished", "failed"):
+        job = source.next_job()
+        assert job is not None
+        source.told(outcome(job, 0.5, status, error="no luck" if status == "failed" else None))
+    source.study.ask().set_user_attr("sweep", tmp_path.name)  # killed before it had a value
+    again = search(tmp_path)
+    assert [(one.index, one.status, one.error) for one in again.state.jobs] == [
+        (0, "finished", None),
+        (1, "failed", "no luck"),
+    ]
+    following = again.next_job()
+    assert following is not None
+    assert following.index == 3
+    assert (again.state.jobs[2].status, again.state.jobs[2].varied) == ("failed", {})
 
 
 def test_failed_and_pruned_trials_count_and_have_no_say_in_the_best(tmp_path: Path) -> None:
@@ -216,6 +242,9 @@ def test_settings_that_are_wrong_only_together_fail_their_trial_and_not_the_sear
     failed = [row for row in rows_of(source) if row.state == "failed"]
     assert len(failed) == 10 - len(jobs)
     assert {row.error for row in failed} == {"16 channels learn only at the ends"}
+    # those that ran are the sweep's to note
+    assert {record.index for record in source.state.jobs} == {row.number for row in failed}
+    assert {record.status for record in source.state.jobs} == {"failed"}
 
 
 def test_failed_trials_are_tried_again_when_asked(tmp_path: Path) -> None:
@@ -280,7 +309,8 @@ def test_where_and_on_what_a_search_runs_may_change(tmp_path: Path) -> None:
         ([*WORDS, "callbacks.best_weights.monitor=null"], {}, "no validation value to search by"),
         ([*WORDS, "callbacks.best_weights.monitor=val/loss,val/acc"], {}, "cannot be compared"),
         (WORDS, {"metric": "val/acc"}, "callbacks.best_weights.monitor=val/acc"),
-        (WORDS, {"metric": "test/acc"}, "needs sweep.search.direction"),
+        (WORDS, {"metric": "test/acc", "direction": "max"}, "settings that are chosen by the test"),
+        (WORDS, {"metric": "paths/kept"}, "needs sweep.search.direction"),
         (WORDS, {"direction": "max"}, "callbacks.best_weights.mode=min"),
     ],
 )
@@ -301,7 +331,7 @@ def test_a_file_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> N
 
 
 def test_a_metric_of_the_finished_run_can_be_searched_by_if_it_is_asked_for(tmp_path: Path) -> None:
-    source = search(tmp_path, metric="test/acc", direction="max")
+    source = search(tmp_path, metric="paths/kept", direction="max")
     job = source.next_job()
     assert job is not None
     source.told(outcome(job, 0.25))

@@ -162,6 +162,55 @@ def test_a_refused_job_is_the_users_mistake_in_slurms_words(cluster: Path, tmp_p
         launcher.wait(0.0)
 
 
+def test_a_job_refused_while_others_run_is_submitted_when_one_has_ended(
+    cluster: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (cluster / "busy").touch()
+    launcher = SlurmLauncher(node(), tmp_path / "sweep")
+    launcher.start(wrong_job(tmp_path / "sweep", 0))
+    assert launcher.wait(0.0) is None
+    working = (cluster / "sbatch").read_text()
+    (cluster / "sbatch").write_text("#!/bin/bash\necho 'QOSMaxSubmitJobPerUserLimit' >&2; exit 1\n")
+    launcher.start(wrong_job(tmp_path / "sweep", 1))
+    for _ in range(2):
+        assert launcher.wait(0.0) is None
+    assert capsys.readouterr().err.count("QOSMaxSubmitJobPerUserLimit; trying again") == 1
+    (cluster / "sbatch").write_text(working)
+    assert launcher.wait(0.0) is None
+    assert len(batches(cluster)) == 1  # not at once
+    (cluster / "busy").unlink()
+    script = tmp_path / "sweep" / "slurm" / "7_submission.sh"
+    os.system(f"SLURM_JOB_ID=7 SLURM_PROCID=0 bash {script} > /dev/null 2>&1")  # noqa: S605
+    assert [outcome.job.index for outcome in outcomes(launcher, 2)] == [0, 1]
+    assert len(batches(cluster)) == 2
+
+
+def test_a_job_that_may_still_run_is_not_submitted_again_while_slurm_is_silent(
+    cluster: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "_ASK_AGAIN_AFTER", 0.0)
+    (cluster / "busy").touch()
+    killed = SlurmLauncher(node(), tmp_path / "sweep")
+    killed.start(wrong_job(tmp_path / "sweep", 0))
+    assert killed.wait(0.0) is None
+    (cluster / "squeue").write_text("#!/bin/bash\nexit 1\n")
+    continued = SlurmLauncher(node(), tmp_path / "sweep")
+    with pytest.raises(UserError, match="squeue does not answer, so job 7"):
+        continued.start(wrong_job(tmp_path / "sweep", 0))
+    # once it answers, the job is found
+    (cluster / "squeue").write_text(
+        f"#!/bin/bash\n[ -e {cluster}/asked ] && echo 7 && exit\ntouch {cluster}/asked; exit 1\n"
+    )
+    continued.start(wrong_job(tmp_path / "sweep", 0))
+    assert continued.wait(0.0) is None
+    assert len(batches(cluster)) == 1
+
+
+def test_the_words_of_the_jobs_are_for_the_user_alone(cluster: Path, tmp_path: Path) -> None:
+    SlurmLauncher(node(), tmp_path / "sweep")
+    assert stat.S_IMODE((tmp_path / "sweep" / "slurm").stat().st_mode) == 0o700
+
+
 def test_every_key_reaches_sbatch(cluster: Path, tmp_path: Path) -> None:
     (cluster / "busy").touch()
     words = [
