@@ -17,7 +17,15 @@ TRAINED_ABOVE = 50.0
 PUBLISHED_DATA = ("cora", "citeseer")
 """Data sets whose rows also stand in README.md."""
 
-BENCHMARKS = ("path_search", "training_step", "harness_overhead", "operations", "sweep_scaling")
+BENCHMARKS = (
+    "path_search",
+    "training_step",
+    "harness_overhead",
+    "operations",
+    "kill_resume",
+    "savepoint_cost",
+    "sweep_scaling",
+)
 
 TITLES = {
     "cora": "Cora",
