@@ -1,7 +1,8 @@
 """Run the published comparisons over many seeds and write RESULTS.md.
 
 Every run is the command that stands in the table, as a user would type it. What is finished is not run again,
-so an interrupted call goes on where it stopped.
+so an interrupted call goes on where it stopped. Rows that an earlier call recorded in ``benchmarks/results``,
+here or on another machine, stay until the same run is made again or its command changes.
 
     python -m benchmarks.reproduce --data <folder of data sets>
 """
@@ -127,7 +128,9 @@ def main() -> None:
     )
     parser.add_argument("--page", type=Path, default=ROOT / "RESULTS.md", help="the page to write")
     parser.add_argument(
-        "--report-only", action="store_true", help="run nothing; write the page from finished runs"
+        "--report-only",
+        action="store_true",
+        help="run nothing; write the page from finished and recorded runs",
     )
     arguments = parser.parse_args()
 
@@ -140,22 +143,32 @@ def main() -> None:
     ]
     waiting = [] if arguments.report_only else [job for job in jobs if finished(job[2]) is None]
     failures = _run_all(waiting, arguments.workers, arguments.data, len(jobs) - len(waiting), len(jobs))
-    rows = [
-        {
-            "experiment": experiment.key,
-            "command": ["python", "run.py", *experiment.command(seed)],
-            **_kept(results),
-        }
-        for experiment in EXPERIMENTS
-        for seed in range(arguments.seeds)
-        if (results := finished(arguments.runs / experiment.key / f"seed_{seed}")) is not None
-    ]
+    rows = _rows(arguments.runs, arguments.seeds)
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / "reproduction.json", rows)
     write_page(arguments.page, EXPERIMENTS, rows)
     print(f"written: {arguments.page}")
     if failures:
         sys.exit(f"{len(failures)} runs failed: {'; '.join(failures)}")
+
+
+def _rows(runs: Path, seeds: int) -> list[dict[str, Any]]:
+    """What the page reports: the finished runs in ``runs``, and recorded ones that are not there."""
+    file = RESULTS / "reproduction.json"
+    recorded = {
+        (row["experiment"], tuple(row["command"])): row
+        for row in (json.loads(file.read_text()) if file.is_file() else [])
+    }
+    rows = []
+    for experiment in EXPERIMENTS:
+        for seed in range(max(seeds, *(row["seed"] + 1 for row in recorded.values()), 1)):
+            command = ["python", "run.py", *experiment.command(seed)]
+            results = finished(runs / experiment.key / f"seed_{seed}")
+            if results is not None:
+                rows.append({"experiment": experiment.key, "command": command, **_kept(results)})
+            elif (experiment.key, tuple(command)) in recorded:
+                rows.append(recorded[experiment.key, tuple(command)])
+    return rows
 
 
 def _run_all(waiting: list[Any], workers: int, data: str | None, done: int, total: int) -> list[str]:

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch_geometric.data import Data
 
+from datamodules.facts import check_facts
 from harness.errors import UserError
 
 SPARSE_BELOW = 0.4
@@ -76,14 +77,9 @@ class GraphDataModule(LightningDataModule):
             self.graph = graph
 
     def _check_facts(self, graph: Data) -> None:
+        stated = {"in_channels": self.in_channels, "num_classes": self.num_classes}
         found = {"in_channels": int(graph.x.size(1)), "num_classes": int(graph.y.max()) + 1}
-        for key, value in found.items():
-            stated = getattr(self, key)
-            if stated != value:
-                raise UserError(
-                    f"data.{key}={stated} does not agree with the data: {self.choice} has {key}={value}. "
-                    f"Set data.{key}={value}, or leave the key out."
-                )
+        check_facts(self.choice, stated, found)
 
     def _loader(self) -> DataLoader:
         if self.graph is None:

@@ -19,6 +19,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from datamodules.augmentation import AUGMENTATIONS
+from datamodules.facts import check_facts
 from datamodules.loaders import ArrayLoader, Batch, EpochBatchSampler
 from harness.errors import UserError
 
@@ -130,13 +131,7 @@ class ImageDataModule(LightningDataModule):
             "image_size": height,
             "num_classes": 1 + max(int(split.labels.max()) for split in splits.values() if len(split)),
         }
-        for key, value in found.items():
-            stated = getattr(self, key)
-            if stated != value:
-                raise UserError(
-                    f"data.{key}={stated} does not agree with the data: {self.choice} has {key}={value}. "
-                    f"Set data.{key}={value}, or leave the key out."
-                )
+        check_facts(self.choice, {key: getattr(self, key) for key in found}, found)
         assert len(self.class_names) == self.num_classes
 
     def normalise(self, pixels: Tensor) -> Tensor:

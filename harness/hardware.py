@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
-from harness.launch import is_first_process, launched
+from harness.launch import launched
 from harness.library_errors import library_mistake
 from harness.system import usable_cores
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lightning_modules.experiment import ExperimentModule
-
-__all__ = ["apply_threads", "check_available", "doubts", "is_first_process", "prepare_module", "told_plainly"]
 
 log = logging.getLogger("tenfold")
 

@@ -52,7 +52,7 @@ def _plugin(traceback: TracebackType | None) -> str | None:
         if file.parent.parent.name == "pytorch_lightning" and file.parent.name in ("callbacks", "loggers"):
             owner = traceback.tb_frame.f_locals.get("self")
             found = f"pytorch_lightning.{file.parent.name}.{type(owner).__name__ if owner else file.stem}"
-        elif file.is_relative_to(PROJECT_ROOT) and ".venv" not in file.parts:
+        elif file.is_relative_to(PROJECT_ROOT) and "site-packages" not in file.parts:
             found = None
         traceback = traceback.tb_next
     return found

@@ -23,19 +23,19 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from harness.child_run import run_child
+from harness.claims import LOCK
 from harness.configuration.compose import compose
 from harness.configuration.requirements import inherited_words, literal
 from harness.configuration.targets import KINDS, resolve_class
 from harness.errors import UserError
 from harness.files import write_json, write_text
-from harness.hardware import is_first_process
-from harness.launch import from_first_process, launched
+from harness.launch import from_first_process, is_first_process, launched
 from harness.loading import load
 from harness.results import format_value, is_share
 from harness.resume import check_same
 from harness.run_folder import masked_command
 from harness.run_log import tell
-from harness.run_state import FILE, LOCK, is_finished, read_state
+from harness.run_state import FILE, is_finished, read_state
 from harness.savepoints import read_savepoint
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from filelock import FileLock
 
+from harness.claims import release_folder
 from harness.errors import UserError
 from harness.run_folder import is_masked, masked
 from harness.run_state import (
@@ -16,7 +17,6 @@ from harness.run_state import (
     is_finished,
     lock,
     read_state,
-    release,
 )
 from harness.stopping import PRUNED
 
@@ -65,7 +65,7 @@ def claim_to_continue(
     check_same(config, folder)
     claim = lock(folder)
     if is_finished(folder):
-        release(folder, claim)
+        release_folder(folder, claim)
         raise UserError(_ended(folder))
     return folder, claim
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.hardware import is_first_process
+from harness.launch import is_first_process
 from harness.run_folder import without_secrets
 
 log = logging.getLogger("tenfold")

@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
+from harness.claims import claim_folder, release_folder
 from harness.errors import UserError
 from harness.files import write_json
 from harness.run_folder import masked_command
 from harness.stopping import PRUNED
 
 FILE = "run.json"
-LOCK = ".lock"
 
 # What changes where a run computes, writes or reports, and nothing of what it computes.
 _PLACE = ("resume", "paths", "logger", "ckpt", "published", "sweep")
@@ -108,39 +108,27 @@ def claim_newest_unfinished(runs: Path, name: str, configuration: str) -> tuple[
             continue
         if not is_finished(folder):  # it may have come to its end before the claim
             return folder, claim
-        release(folder, claim)
+        release_folder(folder, claim)
     return None
 
 
 def lock(folder: Path) -> FileLock:
-    """Claims ``folder`` for this process; the claim ends with :meth:`release` or with the process.
+    """Claims the run in ``folder`` for this process; :func:`harness.claims.release_folder` ends it.
 
     Raises:
         UserError: if another process runs in it.
     """
-    claim = FileLock(folder / LOCK, timeout=0)
-    try:
-        claim.acquire()
-    except Timeout as error:
-        raise UserError(
-            f"resume={folder}: another process is running in this folder. Wait for it, or stop it first."
-        ) from error
-    return claim
-
-
-def release(folder: Path, claim: FileLock) -> None:
-    """Ends a claim."""
-    # in this order: once released, the file may be another's claim
-    (folder / LOCK).unlink(missing_ok=True)
-    claim.release()
+    taken = f"resume={folder}: another process is running in this folder. Wait for it, or stop it first."
+    return claim_folder(folder, taken)
 
 
 def is_running(folder: Path) -> bool:
     """True while a process runs in ``folder``."""
     try:
-        lock(folder).release()
+        claim = lock(folder)
     except UserError:
         return True
+    release_folder(folder, claim)
     return False
 
 

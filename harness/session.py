@@ -18,10 +18,12 @@ from harness.build import (
     build_module,
     build_trainer,
 )
+from harness.claims import release_folder
 from harness.errors import UserError
 from harness.files import remove_unfinished_files
 from harness.guards import check_space, needed_bytes
-from harness.hardware import apply_threads, check_available, is_first_process, told_plainly
+from harness.hardware import apply_threads, check_available, told_plainly
+from harness.launch import is_first_process
 from harness.metrics_csv import MetricsCSV
 from harness.phases import Record, fit_phases
 from harness.predictions import PREDICTIONS, write_predictions
@@ -37,7 +39,7 @@ from harness.run_folder import (
     write_config,
 )
 from harness.run_log import run_log
-from harness.run_state import RunState, lock, read_state, release
+from harness.run_state import RunState, lock, read_state
 from harness.savepoints import Savepoint, in_last_place, read_savepoint
 from harness.tracking.trackers import catch_up, check_trackers, log_results, preload
 from harness.trained import read_trained
@@ -79,7 +81,7 @@ def run_session(
             found = claim_to_continue(config, runs, name, state.configuration)
             if found is not None:
                 continued = found[0]
-                claims.callback(release, *found)
+                claims.callback(release_folder, *found)
         began, started = datetime.now(UTC), time.perf_counter()
         prerequisites = provide(config, choices, words)
         module = build_module(config)
@@ -95,10 +97,10 @@ def run_session(
         setup = time.perf_counter() - started
 
         folder = create_run_folder(runs, name, continued)
-        with _kept_or_removed(folder, continued is not None):
+        with _kept_or_removed(folder, continued is not None, config["mode"]):
             if is_first_process():
                 if continued is None:
-                    claims.callback(release, folder, lock(folder))
+                    claims.callback(release_folder, folder, lock(folder))
                 else:
                     remove_unfinished_files(folder)
                     state = read_state(folder)
@@ -133,7 +135,7 @@ def run_session(
 
 
 @contextmanager
-def _kept_or_removed(folder: Path, keep: bool) -> Iterator[None]:
+def _kept_or_removed(folder: Path, keep: bool, mode: str) -> Iterator[None]:
     """Removes ``folder`` where a mistake left nothing worth keeping, and says what stays where it is kept."""
     try:
         yield
@@ -152,7 +154,8 @@ def _kept_or_removed(folder: Path, keep: bool) -> Iterator[None]:
         raise
     except BaseException as error:
         keep = True
-        error.run_folder = folder  # type: ignore[attr-defined]
+        if mode == "fit":  # what can be gone on with
+            error.run_folder = folder  # type: ignore[attr-defined]
         raise
     finally:
         leave_run_folder(folder, keep)

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
+from harness.claims import claim_folder
 from harness.errors import UserError
 from harness.files import write_json
 from harness.run_folder import masked_command
@@ -17,7 +18,6 @@ from harness.sweeps.job import SETTLED, Job, Outcome
 from harness.sweeps.plan import Plan
 
 FILE = "sweep.json"
-LOCK = ".lock"
 _ATTEMPTS = 100  # names tried before a folder that cannot be made is reported
 
 
@@ -182,16 +182,10 @@ def create_sweep_folder(runs: Path) -> tuple[Path, list[Path]]:
 
 
 def lock(folder: Path) -> FileLock:
-    """Claims ``folder`` for this process; the claim ends with ``release`` or with the process.
+    """Claims the sweep in ``folder`` for this process; :func:`harness.claims.release_folder` ends it.
 
     Raises:
         UserError: if another sweep runs in it.
     """
-    claim = FileLock(folder / LOCK, timeout=0)
-    try:
-        claim.acquire()
-    except Timeout as error:
-        raise UserError(
-            f"the sweep in {folder} is running in another process. Wait for it, or stop it first."
-        ) from error
-    return claim
+    taken = f"the sweep in {folder} is running in another process. Wait for it, or stop it first."
+    return claim_folder(folder, taken)

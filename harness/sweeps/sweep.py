@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from harness.claims import release_folder
 from harness.configuration.check import check
 from harness.configuration.compose import Composition, compose, files_composed_once
 from harness.errors import UserError
@@ -25,7 +26,6 @@ from harness.sweeps.plan import Plan, read_plan
 from harness.sweeps.settings import check_sweep
 from harness.sweeps.state import (
     FILE,
-    LOCK,
     Record,
     SweepState,
     create_sweep_folder,
@@ -237,8 +237,7 @@ def _prepared(words: Sequence[str], conf: Path) -> Iterator[Sweep]:
         source = _source(node, plan, folder, state, jobs)
         yield Sweep(folder, state, source, _launcher(node, folder, jobs), jobs)
     finally:
-        (folder / LOCK).unlink(missing_ok=True)
-        claim.release()
+        release_folder(folder, claim)
         if made and not (folder / FILE).is_file():  # a mistake leaves nothing behind
             shutil.rmtree(folder, ignore_errors=True)
             for parent in made:

@@ -15,6 +15,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment, SLURMEnv
 from harness.errors import UserError
 from harness.launch import Launch, cluster_environment, from_first_process, is_first_process, launched
 from harness.run_folder import create_run_folder
+from tests.processes import forked
 
 # What torchrun sets for the second of its two processes.
 TORCHRUN = {
@@ -141,21 +142,6 @@ def test_a_plain_command_inside_a_slurm_job_is_no_task_of_it(
 
 def test_without_a_launcher_a_process_asks_itself() -> None:
     assert from_first_process(lambda: "mine") == "mine"
-
-
-def forked(works: list[Callable[[], None]], seconds: float) -> list[int | None]:
-    """Exit codes of ``works``, each in a process of its own; None for one that had to be ended."""
-    processes = [multiprocessing.get_context("fork").Process(target=work) for work in works]
-    for process in processes:
-        process.start()
-    codes = []
-    for process in processes:
-        process.join(seconds)
-        codes.append(process.exitcode)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-    return codes
 
 
 def free_port() -> int:

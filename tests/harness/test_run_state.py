@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from harness.claims import release_folder
 from harness.errors import UserError
 from harness.resume import claim_to_continue, continued_words
 from harness.run_folder import write_config
@@ -19,7 +20,6 @@ from harness.run_state import (
     is_finished,
     lock,
     read_state,
-    release,
 )
 
 CONFIG: dict[str, Any] = {
@@ -94,7 +94,7 @@ def test_auto_takes_the_newest_unfinished_run_of_this_configuration(tmp_path: Pa
         assert second is not None
         assert second[0] == oldest
         for one in (found, second):
-            release(*one)
+            release_folder(*one)
         with pytest.raises(UserError, match="another process is running in this folder"):
             lock(running)
     assert is_finished(finished)
@@ -110,8 +110,8 @@ def _claim(folder: Path) -> None:
 
 
 def test_a_claim_ends_with_its_release(tmp_path: Path) -> None:
-    release(tmp_path, lock(tmp_path))
-    release(tmp_path, lock(tmp_path))
+    release_folder(tmp_path, lock(tmp_path))
+    release_folder(tmp_path, lock(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
@@ -177,7 +177,7 @@ def test_other_settings_are_refused_and_other_hardware_is_not(tmp_path: Path) ->
     elsewhere = changed(resume=str(folder), hardware={"accelerator": "gpu"})
     found = claim_to_continue(elsewhere, tmp_path, "gat_cora", "")
     assert found is not None
-    release(*found)
+    release_folder(*found)
     assert found[0] == folder
     other = changed(resume=str(folder), model={"_target_": "x.GAT", "heads": 4})
     with pytest.raises(UserError, match=r"model\.heads was 8 when the run began and is 4 now"):
@@ -197,4 +197,4 @@ def test_a_run_that_ends_while_it_is_being_looked_for_is_not_continued(tmp_path:
     (folder / "results.json").write_text("{}")
     with pytest.raises(UserError, match="this run came to its end"):
         claim_to_continue(changed(resume=str(folder)), tmp_path, "gat_cora", "")
-    release(folder, lock(folder))
+    release_folder(folder, lock(folder))

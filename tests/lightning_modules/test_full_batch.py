@@ -1,10 +1,9 @@
 """Several epochs in one ``training_step`` change nothing but the time they take."""
 
 import csv
-import multiprocessing
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from callbacks.epoch_metrics import EpochMetricsCallback
 from harness.build import build_datamodule, build_module
 from harness.phases import phase_seed
 from lightning_modules.full_batch import FullBatchModule
+from tests.processes import forked
 from tests.small_runs import FittedRun, assert_same_weights, configuration, fit
 
 CALLS = (1, 3, 10, 64)
@@ -308,21 +308,6 @@ def test_out_of_an_epoch_the_network_is_left_in_evaluation_and_a_phase_begins_in
 ) -> None:
     run = fit(tmp_path, *MLP, "trainer.max_epochs=1")
     assert not run.module.network.training
-
-
-def forked(works: list[Callable[[], None]], seconds: float) -> list[int | None]:
-    """Exit codes of ``works``, each run in a forked process; None for one that had to be ended."""
-    processes = [multiprocessing.get_context("fork").Process(target=work) for work in works]
-    for process in processes:
-        process.start()
-    codes = []
-    for process in processes:
-        process.join(seconds)
-        codes.append(process.exitcode)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
-    return codes
 
 
 def become_rank(rank: int, port: int) -> None:
