@@ -25,6 +25,7 @@ BENCHMARKS = (
     "kill_resume",
     "savepoint_cost",
     "sweep_scaling",
+    "osgan",
 )
 
 TITLES = {

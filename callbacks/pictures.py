@@ -1,7 +1,9 @@
 """Training curves and the method's own pictures, in ``figures/`` and on the dashboard."""
 
 import logging
-from collections.abc import Iterator, Mapping
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +12,12 @@ from pytorch_lightning import LightningModule, Trainer
 
 from callbacks.best_weights import BestWeights
 from callbacks.epoch_metrics import EpochMetricsCallback
+from harness.annotations import NonNegativeFloat
 from lightning_modules.experiment import ExperimentModule
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pytorch_lightning.loggers.logger import Logger
 
 log = logging.getLogger("tenfold")
 
@@ -21,13 +25,19 @@ log = logging.getLogger("tenfold")
 class Pictures(EpochMetricsCallback):
     """Draws after the test: the curves of all phases, then what ``module.figures`` yields.
 
-    After a prediction it draws what ``module.prediction_figures`` yields.
+    While training goes on it draws what ``module.epoch_figures`` yields, and after a prediction what
+    ``module.prediction_figures`` yields.
 
     The files lie in ``figures/`` of the run folder (``trainer.default_root_dir``); loggers that can show
-    images get the same files.
+    images get the same files, those of training not: when one is drawn depends on the clock.
+
+    Args:
+        every_seconds: least time between two drawings while training goes on; None draws only at the end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every_seconds: NonNegativeFloat | None = 30.0) -> None:
+        self.every_seconds = every_seconds
+        self._drawn = -math.inf  # time of the last drawing
         self._rows: list[dict[str, Any]] = []
         self._phases: dict[str, int] = {}  # first epoch of each, counted across phases
         self._best: dict[str, int] = {}  # epoch whose weights each phase ended with
@@ -40,6 +50,11 @@ class Pictures(EpochMetricsCallback):
         phase = getattr(pl_module, "phase", "fit")
         self._rows.append({"epoch": before + epoch, **metrics})
         self._phases.setdefault(phase, before)
+        due = self.every_seconds is not None and time.monotonic() - self._drawn >= self.every_seconds
+        if due and isinstance(pl_module, ExperimentModule):
+            figures = pl_module.epoch_figures(trainer.datamodule)  # type: ignore[attr-defined]
+            self._save(trainer, figures, loggers=())
+            self._drawn = time.monotonic()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -53,7 +68,12 @@ class Pictures(EpochMetricsCallback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer, self._draw_predictions(trainer, pl_module))
 
-    def _save(self, trainer: Trainer, figures: "Iterator[tuple[str, Figure]]") -> None:
+    def _save(
+        self,
+        trainer: Trainer,
+        figures: "Iterator[tuple[str, Figure]]",
+        loggers: "Sequence[Logger] | None" = None,
+    ) -> None:
         if not trainer.is_global_zero:
             return
         from harness.figures import save_png
@@ -64,7 +84,7 @@ class Pictures(EpochMetricsCallback):
             for name, figure in figures:
                 path = folder / f"{name}.png"
                 save_png(figure, path)
-                for logger in trainer.loggers:
+                for logger in trainer.loggers if loggers is None else loggers:
                     if hasattr(logger, "log_image"):
                         logger.log_image(key=f"figures/{name}", images=[str(path)])
         except Exception:  # a picture must not cost the results of hours
@@ -80,7 +100,8 @@ class Pictures(EpochMetricsCallback):
             if tested is not None:
                 marks[-1] = replace(marks[-1], test=float(tested))
             published = self.published and PublishedValue(self.published["value"], self.published["spread"])
-            yield "training_curves", training_curves(self._rows, marks, published or None)
+            own = pl_module.training_figure(self._rows) if isinstance(pl_module, ExperimentModule) else None
+            yield "training_curves", own or training_curves(self._rows, marks, published or None)
         if isinstance(pl_module, ExperimentModule):
             yield from pl_module.figures(trainer.datamodule, self.published)  # type: ignore[attr-defined]
 

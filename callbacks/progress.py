@@ -64,12 +64,14 @@ class Progress(EpochMetricsCallback):
     ) -> None:
         if not trainer.is_global_zero:
             return
-        self._last_epoch, self._metrics = epoch + 1, metrics
+        chosen = getattr(pl_module, "progress_metrics", ())
+        shown = {name: metrics[name] for name in chosen if name in metrics} or metrics
+        self._last_epoch, self._metrics = epoch + 1, shown
         now = time.monotonic()
         if self._bar is not None:
             # drawing each epoch would cost more than the epoch
             if now - self._last_print >= 0.1 or epoch == 0:
-                self._bar.update(self._task, completed=epoch + 1, metrics=_format(metrics))
+                self._bar.update(self._task, completed=epoch + 1, metrics=_format(shown))
                 self._last_print = now
             return
         if now - self._last_print >= self.every_seconds:

@@ -35,15 +35,47 @@ def shift(images: Tensor, draws: Tensor) -> Tensor:
     most = size // 8
     padded = F.pad(images, (most,) * 4)
     moves = (draws * (2 * most + 1)).long()  # [B, 2], in 0..2 * most
-    places = 2 * most - moves[:, :, None] + torch.arange(size)  # [B, 2, H], rows and columns to take
+    within = torch.arange(size, device=images.device)
+    places = 2 * most - moves[:, :, None] + within  # [B, 2, H], rows and columns to take
     rows, columns = places[:, 0, None, :, None], places[:, 1, None, None, :]
-    batch = torch.arange(len(images))[:, None, None, None]
-    channels = torch.arange(images.size(1))[None, :, None, None]
+    batch = torch.arange(len(images), device=images.device)[:, None, None, None]
+    channels = torch.arange(images.size(1), device=images.device)[None, :, None, None]
     return padded[batch, channels, rows, columns]
+
+
+def flip(images: Tensor, draws: Tensor) -> Tensor:
+    """Half of the images mirrored, left for right.
+
+    Args:
+        images: ``[B, C, H, W]``.
+        draws: ``[B, 1]`` in [0, 1); below 0.5 mirrors.
+
+    Returns:
+        ``[B, C, H, W]``.
+    """
+    return torch.where(draws[:, :, None, None] < 0.5, images.flip(-1), images)
+
+
+def crop_flip(images: Tensor, draws: Tensor) -> Tensor:
+    """A random crop of the image padded by an eighth with zeros, then :func:`flip`: CIFAR's usual changes.
+
+    At 32 pixels that is a padding of 4, as in He et al., arXiv 1512.03385, section 4.2. Zero is black here;
+    where images are normalised first it is their mean.
+
+    Args:
+        images: ``[B, C, H, W]``, square.
+        draws: ``[B, 3]`` in [0, 1): two of :func:`shift`, one of :func:`flip`.
+
+    Returns:
+        ``[B, C, H, W]``.
+    """
+    return flip(shift(images, draws[:, :2]), draws[:, 2:])
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Augmentation(0, lambda images, draws: images),
     "shift": Augmentation(2, shift),
+    "flip": Augmentation(1, flip),
+    "crop_flip": Augmentation(3, crop_flip),
 }
 """By the name that ``data.augment`` gives."""

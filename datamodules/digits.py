@@ -10,17 +10,20 @@ from typing import Literal
 import numpy as np
 import torch
 
-from datamodules.images import ImageDataModule, LabelledImages, Split, stratified_split
+from datamodules.images import ImageDataModule, LabelledImages, Split, resized, stratified_split
 from harness.annotations import NonNegativeInt, PositiveInt
 from harness.errors import UserError
 
+_SIZE, _MAX_PIXEL = 8, 16
+_SCALE = 15  # of pixels before a resize, so that values in between are not rounded to sixteenths
+
 
 class DigitsDataModule(ImageDataModule):
-    """Digits of 8 x 8 pixels; the digit is the class.
+    """Digits of 8 x 8 pixels, or resized from there; the digit is the class.
 
     Args:
         in_channels: colours, 1.
-        image_size: pixels of a side, 8.
+        image_size: pixels of a side, 8; any other resizes the images once.
         num_classes: digits, 10.
         num_train: training images, each digit with its share.
         num_val: validation images, likewise; those that remain are for testing.
@@ -32,7 +35,7 @@ class DigitsDataModule(ImageDataModule):
         seed: of the order and the augmentation.
     """
 
-    tasks = ("image_classification",)
+    tasks = ("image_classification", "image_generation")
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class DigitsDataModule(ImageDataModule):
             batch_size=batch_size,
             augment=augment,
             seed=seed,
-            max_pixel=16,
+            max_pixel=_MAX_PIXEL if image_size == _SIZE else _SCALE * _MAX_PIXEL,
         )
         self.num_train = num_train
         self.num_val = num_val
@@ -75,7 +78,9 @@ class DigitsDataModule(ImageDataModule):
                 f"data.num_train={self.num_train} and data.num_val={self.num_val} leave no image for testing:"
                 f" there are {len(labels)}. Try data.num_train=1024 data.num_val=256."
             )
-        images = torch.from_numpy(pixels.astype(np.uint8)).view(-1, 1, 8, 8)
+        images = torch.from_numpy(pixels.astype(np.uint8)).view(-1, 1, _SIZE, _SIZE)
+        if self.image_size != _SIZE:
+            images = resized(images * _SCALE, self.image_size)
         classes = torch.from_numpy(labels.astype(np.int64))
         parts = stratified_split(labels, (self.num_train, self.num_val, num_test), self.split_seed)
         train, val, test = (

@@ -82,6 +82,7 @@ def fetch(
     *,
     patience: Patience = Patience(),
     allow_loopback_http: bool = False,
+    stand_in: str = "digits_graph",
 ) -> list[Path]:
     """Paths of ``files``, each verified; what is missing is downloaded first.
 
@@ -92,6 +93,7 @@ def fetch(
         cache: where downloads go when ``root`` cannot be written to (``paths.cache``).
         patience: attempts and waiting time.
         allow_loopback_http: accept plain http from this machine itself; for tests.
+        stand_in: a ``data=`` choice for the same task that needs no network, for messages.
 
     Returns:
         One existing path per file, in order.
@@ -103,14 +105,14 @@ def fetch(
     missing = next((file for file in files if locate(file, root, cache) is None), None)
     if missing is not None:
         # Before any folder is made: without a network nothing is left behind.
-        with _explained(name, missing, root, cache):
+        with _explained(name, missing, root, cache, stand_in):
             _check_scheme(missing.url, allow_loopback_http)
             _reach(missing.url)
     paths = []
     for file in files:
         path = locate(file, root, cache)
         if path is None:
-            with _explained(name, file, root, cache):
+            with _explained(name, file, root, cache, stand_in):
                 _check_scheme(file.url, allow_loopback_http)
                 path = _download(
                     name, file, _writable_target(file, root, cache), patience, allow_loopback_http
@@ -168,11 +170,11 @@ def _sha256_of_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _explained(name: str, file: RemoteFile, root: str, cache: str) -> Iterator[None]:
+def _explained(name: str, file: RemoteFile, root: str, cache: str, stand_in: str) -> Iterator[None]:
     """Turns what can go wrong on the way into one line with the way out."""
     way_out = (
         "Set paths.data=<folder> (or TENFOLD_DATA=<folder>) to a folder that holds it, "
-        "or use data=digits_graph, which needs no network."
+        f"or use data={stand_in}, which needs no network."
     )
     try:
         yield

@@ -1,5 +1,8 @@
 """What all sets of labelled images share: splits in memory, checks, normalisation, augmentation, loaders.
 
+In a run the splits lie on its device, where batches are indexed, augmented and normalised: a GPU is not kept
+waiting for a copy. What is larger than :data:`DEVICE_BYTES` stays in memory or in its file.
+
 A batch is a dictionary with
 
 - ``x``: ``[B, C, H, W]`` float32, pixels scaled to [0, 1], augmented in training, then normalised;
@@ -14,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
@@ -24,6 +28,9 @@ from datamodules.loaders import ArrayLoader, Batch, EpochBatchSampler
 from harness.errors import UserError
 
 Split = Literal["train", "val", "test"]
+
+DEVICE_BYTES = 4 << 30
+"""Largest split that is put on the training device as a whole."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,14 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, rows: Tensor) -> "LabelledImages":
+        """Those of some rows, ``[n]`` long; a view where these follow each other, so that none is read."""
+        start = int(rows[0]) if len(rows) else 0
+        if torch.equal(rows, torch.arange(start, start + len(rows))):
+            stretch = slice(start, start + len(rows))
+            return LabelledImages(self.images[stretch], self.labels[stretch], self.index[stretch])
+        return LabelledImages(self.images[rows], self.labels[rows], self.index[rows])
 
 
 class ImageDataModule(LightningDataModule):
@@ -70,6 +85,8 @@ class ImageDataModule(LightningDataModule):
     tasks: tuple[str, ...] = ("image_classification",)
     training_only: tuple[str, ...] = ("batch_size", "augment", "seed")
     """Arguments that change neither the splits nor what a network sees of a test image."""
+    sample_name: str = ""
+    """What :meth:`sample_features` describe, for the name of a distance over them."""
 
     def __init__(
         self,
@@ -106,6 +123,8 @@ class ImageDataModule(LightningDataModule):
         self.seed = seed
         self.max_pixel = max_pixel
         self.splits: dict[Split, LabelledImages] = {}
+        self._resident: dict[tuple[Split, torch.device], dict[str, Tensor]] = {}
+        self._columns: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     @abstractmethod
     def build(self) -> dict[Split, LabelledImages]:
@@ -134,17 +153,47 @@ class ImageDataModule(LightningDataModule):
         check_facts(self.choice, {key: getattr(self, key) for key in found}, found)
         assert len(self.class_names) == self.num_classes
 
+    def sample_features(self, images: Tensor) -> Tensor | None:
+        """Features in which the set itself measures how like its own some generated images are.
+
+        Args:
+            images: ``[N, C, H, W]`` in [0, 1].
+
+        Returns:
+            ``[N, F]``, or None where the set defines none.
+        """
+        return None
+
+    def sample_metrics(self, images: Tensor) -> dict[str, float]:
+        """What else the set can say of generated images, by name.
+
+        Args:
+            images: ``[N, C, H, W]`` in [0, 1].
+        """
+        return {}
+
     def normalise(self, pixels: Tensor) -> Tensor:
         """What a network sees of pixels in [0, 1], ``[B, C, H, W]``."""
-        return (pixels - self._column(self.mean, pixels)) / self._column(self.std, pixels)
+        mean, std = self._mean_std(pixels)
+        return (pixels - mean) / std
 
     def denormalise(self, x: Tensor) -> Tensor:
         """The pixels in [0, 1] that became ``x``, ``[B, C, H, W]``; values outside are cut off."""
-        return (x * self._column(self.std, x) + self._column(self.mean, x)).clamp(0.0, 1.0)
+        mean, std = self._mean_std(x)
+        return (x * std + mean).clamp(0.0, 1.0)
 
-    @staticmethod
-    def _column(values: Sequence[float], like: Tensor) -> Tensor:
-        return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]  # [C, 1, 1]
+    def _mean_std(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Both as ``[C, 1, 1]``, made once for each type and device."""
+        key = (like.dtype, like.device)
+        if key not in self._columns:
+            # a tensor made in inference mode could never take part in a backward pass
+            with torch.inference_mode(False):
+                mean, std = (
+                    torch.tensor(values, dtype=like.dtype, device=like.device)[:, None, None]
+                    for values in (self.mean, self.std)
+                )
+            self._columns[key] = mean, std
+        return self._columns[key]
 
     def loader(self, split: Split, *, training: bool = False, shared: bool = True) -> ArrayLoader:
         """A loader of one split.
@@ -172,8 +221,23 @@ class ImageDataModule(LightningDataModule):
             pixels = batch["x"].float() / self.max_pixel
             return batch | {"x": self.normalise(augmentation.apply(pixels, draws))}
 
-        arrays = {"x": images.images, "y": images.labels, "index": images.index}
-        return ArrayLoader(arrays, sampler, transform, augmentation.draws)
+        device = self._device()
+        return ArrayLoader(self._arrays(split, device), sampler, transform, augmentation.draws, device)
+
+    def _device(self) -> torch.device:
+        """Where this process trains; the CPU outside of a run."""
+        return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
+
+    def _arrays(self, split: Split, device: torch.device) -> dict[str, Tensor]:
+        """A split's tensors, put on ``device`` once unless they are too large for it."""
+        if (split, device) not in self._resident:
+            images = self.splits[split]
+            arrays = {"x": images.images, "y": images.labels, "index": images.index}
+            if sum(array.nbytes for array in arrays.values()) <= DEVICE_BYTES:
+                with torch.inference_mode(False):
+                    arrays = {name: array.to(device) for name, array in arrays.items()}
+            self._resident[split, device] = arrays
+        return self._resident[split, device]
 
     def _epochs_before(self) -> int:
         """Epochs of a method's earlier phases: no phase repeats the orders of the one before."""
@@ -192,6 +256,56 @@ class ImageDataModule(LightningDataModule):
     def predict_dataloader(self) -> ArrayLoader:
         # the whole set in every process, in its own order: the first one writes all rows of the table
         return self.loader("test", shared=False)
+
+
+def hold_out(
+    choice: str, train: LabelledImages, test: LabelledImages, num_val: int, split_seed: int
+) -> dict[Split, LabelledImages]:
+    """The splits of a set with a test set of its own, validation images being taken from the training set.
+
+    Args:
+        choice: the ``data=`` choice, for the message.
+        train: the published training set.
+        test: the published test set.
+        num_val: images taken, each class with its share; 0 leaves ``val`` out.
+        split_seed: seed of the draw, >= 0.
+
+    Raises:
+        UserError: no image would be left to train on.
+    """
+    if num_val == 0:
+        return {"train": train, "test": test}
+    num_train = len(train) - num_val
+    if num_train < 1:
+        raise UserError(
+            f"data.num_val={num_val} leaves no image for training: {choice} has {len(train)} training images."
+            f" Try data.num_val={len(train) // 10}."
+        )
+    parts = stratified_split(train.labels.numpy(), (num_train, num_val), split_seed)
+    rest, val = (train.take(torch.from_numpy(part)) for part in parts)
+    return {"train": rest, "val": val, "test": test}
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """Images of another size, by antialiased bilinear interpolation; unchanged if they have it already.
+
+    Args:
+        images: ``[N, C, H, W]`` uint8, square.
+        size: pixels of a side.
+
+    Returns:
+        ``[N, C, size, size]`` uint8.
+    """
+    if images.size(-1) == size:
+        return images
+    parts = [
+        F.interpolate(part.float(), (size, size), mode="bilinear", antialias=True, align_corners=False)
+        .round_()
+        .clamp_(0, 255)
+        .to(torch.uint8)
+        for part in images.split(4096)  # the floats of all at once would take four times the memory
+    ]
+    return torch.cat(parts)
 
 
 def stratified_split(labels: NDArray[np.int64], sizes: Sequence[int], seed: int) -> list[NDArray[np.int64]]:

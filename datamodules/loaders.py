@@ -181,13 +181,16 @@ class ResumableLoader:
 class ArrayLoader(ResumableLoader):
     """Batches of tensors that are in memory, or mapped from a file, indexed a whole batch at a time.
 
+    Order and random numbers are drawn on the CPU, so that every device gets the same ones.
+
     Args:
-        arrays: tensors by name, ``[N, ...]`` each.
+        arrays: tensors by name, ``[N, ...]`` each; each is indexed where it lies.
         sampler: over the same N samples.
         transform: makes the batch from the rows ``{name: [b, ...]}`` and random numbers ``[b, draws]``,
             uniform in [0, 1). A sample's numbers are the same whatever batch of the epoch it is in. None
             takes the rows as they are.
         draws: random numbers that ``transform`` needs for one sample, >= 0.
+        device: where the rows are moved, unless they are there, and transformed.
     """
 
     def __init__(
@@ -196,19 +199,35 @@ class ArrayLoader(ResumableLoader):
         sampler: EpochBatchSampler,
         transform: Callable[[Batch, Tensor], Batch] | None = None,
         draws: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
         super().__init__(sampler)
         self.arrays = dict(arrays)
         self.transform = transform
         self.draws = draws
+        self.device = torch.device(device)
 
     def _batches_from(self, start: int) -> Iterator[Batch]:
         sampler = self.sampler
         generator = derived_generator(sampler.seed, sampler.epoch, _ROWS)
-        draws = torch.rand(sampler.num_samples, self.draws, generator=generator)
-        for indices in sampler.batches_from(start):
-            batch = {name: array[indices] for name, array in self.arrays.items()}
-            yield batch if self.transform is None else self.transform(batch, draws[indices])
+        draws = torch.rand(sampler.num_samples, self.draws, generator=generator).to(self.device)
+        shares = list(sampler.batches_from(start))
+        # One transfer for the epoch's whole order: one for each batch would make the GPU wait for the CPU.
+        order = torch.cat(shares)
+        orders = {device: order.to(device) for device in {self.device, *self._homes()}}
+        end = 0
+        for share in shares:
+            begin, end = end, end + len(share)
+            batch = {
+                name: array[orders[array.device][begin:end]].to(self.device, non_blocking=True)
+                for name, array in self.arrays.items()
+            }
+            if self.transform is not None:
+                batch = self.transform(batch, draws[orders[self.device][begin:end]])
+            yield batch
+
+    def _homes(self) -> set[torch.device]:
+        return {array.device for array in self.arrays.values()}
 
 
 class Items(Protocol):

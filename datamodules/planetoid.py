@@ -11,8 +11,6 @@ Hashes: Cora's and CiteSeer's are of the original files; PubMed's agree in three
 records, whose hashes of the other two sets are the original files' too.
 """
 
-import io
-import pickle
 from collections import defaultdict
 from typing import Any, Literal
 
@@ -20,10 +18,11 @@ import numpy as np
 import scipy.sparse
 from torch_geometric.data import Data
 
+from datamodules import restricted_pickle
 from datamodules.download import RemoteFile, fetch, read_verified
 from datamodules.graph import GraphDataModule, make_graph, row_normalised, undirected_edge_index
+from datamodules.restricted_pickle import ARRAYS
 from harness.annotations import PositiveInt
-from harness.errors import UserError
 
 _URL = "https://raw.githubusercontent.com/kimiyoung/planetoid/master/data"
 _NUM_VAL = 500  # of the public split: the nodes that follow the training nodes
@@ -178,16 +177,7 @@ class _SparseState:
         self.matrix = scipy.sparse.csr_matrix((state["data"], state["indices"], state["indptr"]), shape)
 
 
-def _dtype(code: str, align: int = 0, copy: int = 1) -> np.dtype:
-    # Old pickles give the flags as numbers, of which numpy 2.4 warns.
-    return np.dtype(code, align=bool(align), copy=bool(copy))
-
-
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
-    ("numpy._core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): _dtype,
+_ADMITTED: dict[tuple[str, str], Any] = ARRAYS | {
     ("scipy.sparse.csr", "csr_matrix"): _SparseState,
     ("scipy.sparse._csr", "csr_matrix"): _SparseState,
     ("collections", "defaultdict"): defaultdict,
@@ -196,14 +186,6 @@ _ADMITTED: dict[tuple[str, str], Any] = {
     ("__builtin__", "int"): int,
     ("builtins", "int"): int,
 }
-
-
-class _RestrictedUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ADMITTED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"{module}.{name}") from None
 
 
 def load_restricted(content: bytes, label: str) -> Any:
@@ -216,11 +198,5 @@ def load_restricted(content: bytes, label: str) -> Any:
     Raises:
         UserError: the pickle asks for any other class or function, or is broken.
     """
-    try:
-        value = _RestrictedUnpickler(io.BytesIO(content), encoding="latin1").load()
-    except Exception as error:  # a broken pickle can raise nearly anything
-        raise UserError(
-            f"{label} was refused: a data set's pickle may hold arrays, sparse matrices and lists only, and "
-            f"this one failed with {type(error).__name__}: {error}. Delete it and run again to download it."
-        ) from error
+    value = restricted_pickle.load_restricted(content, label, _ADMITTED, "arrays, sparse matrices and lists")
     return value.matrix if isinstance(value, _SparseState) else value

@@ -106,6 +106,7 @@ def adopt_settings(
     training_only: Collection[str],
     path: Path,
     key: str = "ckpt",
+    evaluation_only: Collection[str] = (),
 ) -> tuple[dict[str, Any], list[Difference]]:
     """The node ``model`` with the settings that a checkpoint was trained with.
 
@@ -119,6 +120,7 @@ def adopt_settings(
         training_only: see :func:`check_settings`; these stay as configured.
         path: of the checkpoint.
         key: the configuration key that holds ``path``, for messages; may be empty.
+        evaluation_only: arguments that an override may change and that are else those of the training.
 
     Returns:
         The node, and what is different in it now.
@@ -129,6 +131,7 @@ def adopt_settings(
     arguments = {name: value for name, value in model.items() if name != "_target_"}
     found = list(differences(checkpoint, arguments, training_only))
     facts, given = data_facts(checkpoint["tenfold"]["class"]), _given(words)
+    found = [one for one in found if one.argument not in evaluation_only or not _overlaps(one.key, given)]
     wrong = [one for one in found if _is_strange(one) or one.argument in facts or _overlaps(one.key, given)]
     if wrong:
         _refuse(wrong, checkpoint, path, key)

@@ -149,7 +149,8 @@ def restore(module: "ExperimentModule", checkpoint: Mapping[str, Any], path: Pat
     """
     shown = named(path, key)
     check_class(checkpoint[STAMP]["class"], class_path(type(module)), shown)
-    check_settings(checkpoint, dict(module.hparams), module.training_only, path, key)
+    free = (*module.training_only, *module.evaluation_only)
+    check_settings(checkpoint, dict(module.hparams), free, path, key)
     _check_finished(checkpoint, module, shown)
     try:
         module.on_load_checkpoint(dict(checkpoint))

@@ -115,7 +115,7 @@ def _number(value: Any) -> float:
     return number if math.isfinite(number) else math.nan
 
 
-def _series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+def epoch_series(rows: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
     """Epochs and values of ``key``, [n] each, sorted by epoch, without the lines that miss either."""
     pairs = np.array([(_number(row.get("epoch")), _number(row.get(key))) for row in rows]).reshape(-1, 2)
     pairs = pairs[~np.isnan(pairs).any(axis=1)]
@@ -132,7 +132,7 @@ def _draw_series(
     factor: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws one key, the line interrupted at phase switches: nothing was trained in between."""
-    epochs, values = _series(rows, key)
+    epochs, values = epoch_series(rows, key)
     cuts = np.searchsorted(epochs, [phase.start for phase in phases[1:]])
     is_train = key.startswith("train/")
     for part, piece in zip(np.split(epochs, cuts), np.split(values * factor, cuts), strict=True):

@@ -83,8 +83,8 @@ def run_session(
                 continued = found[0]
                 claims.callback(release_folder, *found)
         began, started = datetime.now(UTC), time.perf_counter()
+        module = build_module(config)  # first: settings that do not go together are no work for a teacher
         prerequisites = provide(config, choices, words)
-        module = build_module(config)
         if prerequisites:
             module.on_prerequisites({one.name: one.module for one in prerequisites})
         check_space(config["paths"], needed_bytes(module, config["mode"]))

@@ -57,7 +57,9 @@ def read_trained(config: dict[str, Any], words: Sequence[str]) -> tuple[dict[str
     content, model = read_checkpoint(path), config["model"]
     kind: Any = resolve_class(model["_target_"], KINDS["model"], "model")
     check_class(content[STAMP]["class"], class_path(kind), named(path, "ckpt"))
-    node, adopted = adopt_settings(content, model, words, kind.training_only, path)
+    node, adopted = adopt_settings(
+        content, model, words, kind.training_only, path, evaluation_only=kind.evaluation_only
+    )
     if adopted:
         try:
             check_object("model", node)

@@ -1,6 +1,7 @@
 """What every method of this project offers the harness: a task, phases, pictures."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -30,12 +31,22 @@ class ExperimentModule(LightningModule):
     """Names of all metrics that an epoch reports; what ``callbacks.best_weights`` monitors is looked up here
     before any work is done. Empty where they are not known before."""
 
+    progress_metrics: ClassVar[tuple[str, ...]] = ()
+    """Names of the metrics to show while training goes on; empty for all."""
+
     prerequisites: ClassVar[tuple[str, ...]] = ()
     """Names of the trained networks that the method starts from, those under ``requires:`` in its YAML."""
+
+    optional_prerequisites: ClassVar[tuple[str, ...]] = ()
+    """Those of them that may be null in the YAML; :meth:`on_prerequisites` then finds none of that name."""
 
     training_only: ClassVar[tuple[str, ...]] = ()
     """Constructor arguments that change nothing once trained: a checkpoint may be tested with other values of
     them, as with those named ``optimizer`` and ``scheduler``."""
+
+    evaluation_only: ClassVar[tuple[str, ...]] = ()
+    """Constructor arguments that say how a trained module is tested and what it predicts: a command that does
+    so may change them, and has those of the training where it says nothing."""
 
     takes_images: ClassVar[bool] = False
     """True where batches hold images ``[B, C, H, W]``, so that ``hardware.channels_last`` means something."""
@@ -117,6 +128,24 @@ class ExperimentModule(LightningModule):
         """
         return iter(())
 
+    def epoch_figures(self, datamodule: LightningDataModule) -> Iterator[tuple[str, "Figure"]]:
+        """Pictures to look at while training goes on, as :meth:`figures`; drawn now and then after an epoch.
+
+        They must draw nothing from the global random state.
+
+        Args:
+            datamodule: the run's data.
+        """
+        return iter(())
+
+    def training_figure(self, rows: list[dict[str, Any]]) -> "Figure | None":
+        """The picture of training; None for the usual one, of loss and accuracy.
+
+        Args:
+            rows: one an epoch, ``epoch`` counted across phases and the epoch's metrics by name.
+        """
+        return None
+
     def prediction_rows(
         self, outputs: list[Any], datamodule: LightningDataModule
     ) -> Iterable[dict[str, Any]]:
@@ -127,6 +156,25 @@ class ExperimentModule(LightningModule):
             datamodule: the run's data.
         """
         return ()
+
+    def prediction_files(
+        self, outputs: list[Any], datamodule: LightningDataModule, folder: Path
+    ) -> Iterable[dict[str, Any]]:
+        """What becomes ``predictions.csv``, for a method that also writes files of what it predicts.
+
+        Such a method yields each row once the file that it names is written, so that nothing is gathered in
+        memory; ``harness.predictions.write_images`` writes pictures. The table appears when all rows are
+        through: files without it are those of a run that was interrupted.
+
+        Args:
+            outputs: what ``trainer.predict`` returned, one entry a batch.
+            datamodule: the run's data.
+            folder: the run folder; rows name files relative to it.
+
+        Returns:
+            Rows, all with the same keys; :meth:`prediction_rows` where there are no files to write.
+        """
+        return self.prediction_rows(outputs, datamodule)
 
     def prediction_figures(
         self, outputs: list[Any], datamodule: LightningDataModule

@@ -12,7 +12,7 @@ import pytest
 
 
 def pytest_configure() -> None:
-    # a shell that starts the tests in the background has them ignore Ctrl-C, and all processes that they start
+    # a shell that starts the tests in the background has them and all that they start ignore Ctrl-C
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -122,6 +122,7 @@ def _check_requires(
     if model is None or config.get("mode") != "fit":
         return []
     wanted, given = model.attributes.get("prerequisites") or (), config.get("requires") or {}
+    optional = model.attributes.get("optional_prerequisites") or ()
     name = choices.get("model")
     problems = [
         Problem(
@@ -130,7 +131,7 @@ def _check_requires(
             f" Write model.requires.{missing}=<best.ckpt or run folder>, or leave its file as it was.",
         )
         for missing in wanted
-        if missing not in given
+        if missing not in given and missing not in optional
     ]
     starts = f"model={name} starts from {', '.join(wanted) if wanted else 'nothing trained'}"
     problems += [

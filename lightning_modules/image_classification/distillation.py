@@ -9,9 +9,9 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from harness.annotations import ClassSpec, Fraction, PositiveFloat, PositiveInt, Probability
-from harness.errors import UserError
 from lightning_modules.image_classification.losses import soft_target_loss
 from lightning_modules.image_classification.module import Batch, ImageClassifier
+from lightning_modules.image_classification.teacher import fitting_teacher
 
 
 class Distillation(ImageClassifier):
@@ -81,20 +81,7 @@ class Distillation(ImageClassifier):
         Raises:
             UserError: if it is no image classifier or does not know the same images and classes.
         """
-        teacher = modules["teacher"]
-        if not isinstance(teacher, ImageClassifier):
-            raise UserError(
-                f"model.requires.teacher: {type(teacher).__name__} is no image classifier."
-                " Name one, such as [model=classifier, data=${data}]."
-            )
-        for key in ("in_channels", "image_size", "num_classes"):
-            own, other = self.hparams[key], teacher.hparams[key]
-            if own != other:
-                raise UserError(
-                    f"model.requires.teacher was trained with {key}={other}, the student has {key}={own}."
-                    " Name a teacher of the same data."
-                )
-        self._teacher = (teacher,)
+        self._teacher = (fitting_teacher(modules, self),)
 
     def on_fit_start(self) -> None:
         for teacher in self._teacher:

@@ -46,7 +46,7 @@ class ImageClassifier(ExperimentModule):
     """
 
     task = "image_classification"
-    epoch_metrics = ("train/loss", "train/acc", "val/loss", "val/acc")
+    epoch_metrics: ClassVar[tuple[str, ...]] = ("train/loss", "train/acc", "val/loss", "val/acc")
     takes_images = True
     training_only: ClassVar[tuple[str, ...]] = ("dropout", "label_smoothing", "scheduler_interval")
 

@@ -38,12 +38,17 @@ class GanLoss:
     floor: float = 0.0
 
 
+def _softplus(s: Tensor) -> Tensor:
+    # torch's own softplus is the identity above 20, where its slope is 2e-9 off the sigmoid
+    return -F.logsigmoid(-s)
+
+
 LOSSES: dict[str, GanLoss] = {
     # Goodfellow et al., 2014, arXiv 1406.2661, Eq. 1
     "minimax": GanLoss(
-        real=lambda s: F.softplus(-s),
-        fake=F.softplus,
-        generator=lambda s: -F.softplus(s),
+        real=lambda s: _softplus(-s),
+        fake=_softplus,
+        generator=lambda s: -_softplus(s),
         fake_slope=torch.sigmoid,
         generator_slope=lambda s: -torch.sigmoid(s),
         is_symmetric=True,
@@ -57,11 +62,11 @@ LOSSES: dict[str, GanLoss] = {
         generator_slope=lambda s: -torch.ones_like(s),
         is_symmetric=True,
     ),
-    # the alternative of arXiv 1406.2661, section 3: the generator raises log D in place of lowering log(1 - D)
+    # the alternative of arXiv 1406.2661, section 3: G raises log D in place of lowering log(1 - D)
     "non_saturating": GanLoss(
-        real=lambda s: F.softplus(-s),
-        fake=F.softplus,
-        generator=lambda s: F.softplus(-s),
+        real=lambda s: _softplus(-s),
+        fake=_softplus,
+        generator=lambda s: _softplus(-s),
         fake_slope=torch.sigmoid,
         generator_slope=lambda s: -torch.sigmoid(-s),
         is_symmetric=False,

@@ -1,5 +1,6 @@
 """Generator and discriminators of DCGAN, with the heads of conditional GANs."""
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -31,11 +32,11 @@ def doublings(image_size: int) -> int:
 class Generator(nn.Module):
     """Transposed convolutions from noise to an image (Radford et al., 2016, arXiv 1511.06434).
 
-    Noise becomes a map of 4 x 4 pixels, doubled in size and halved in channels from layer to layer; BatchNorm
-    and ReLU after all layers but the last, which ends in tanh. ``width`` channels stand before the last layer:
-    the 128 of the authors' code make 1024 at 4 x 4 for images of 64 pixels. With ``num_classes``, an embedding
-    of the class, as long as the noise, is appended to it. Layers before a norm keep the bias that it takes away,
-    as in the authors' code: their number of parameters is the published one.
+    Noise becomes a map of 4 x 4 pixels, doubled in size and halved in channels from layer to layer;
+    BatchNorm and ReLU after all layers but the last, which ends in tanh. ``width`` channels stand before the
+    last layer: the 128 of the authors' code make 1024 at 4 x 4 for images of 64 pixels. With
+    ``num_classes``, an embedding of the class, as long as the noise, is appended to it. Layers before a norm
+    keep the bias that it takes away, as in the authors' code, whose number of parameters this has.
 
     Args:
         latent_dim: length Z of the noise.
@@ -65,7 +66,7 @@ class Generator(nn.Module):
         self.embedding = nn.Embedding(num_classes, latent_dim) if num_classes else None
         channels = [latent_dim * (2 if num_classes else 1), *(width * 2**k for k in reversed(range(times)))]
         layers: list[nn.Module] = []
-        for number, (before, after) in enumerate(zip(channels[:-1], channels[1:], strict=True)):
+        for number, (before, after) in enumerate(pairwise(channels)):
             # [N, Z, 1, 1] -> [N, C, 4, 4], then [N, C, H, H] -> [N, C/2, 2H, 2H]
             stride, padding = (2, 1) if number else (1, 0)
             layers += [

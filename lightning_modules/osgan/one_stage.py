@@ -1,13 +1,14 @@
 """Both players' gradients from one backward pass: the idea of one-stage training.
 
-Let s_i = D(x_i) be the logit of a generated image that depends on no other image of the batch, J_i = ds_i/dx_i.
-Then dL_D/dx_i = l_f'(s_i) J_i / N and dL_G/dx_i = l_g'(s_i) J_i / N: the two differ by one number per image,
+Let s_i = D(x_i) be the logit of a generated image that depends on no other image of the batch, and
+J_i = ds_i/dx_i. Then dL_D/dx_i = l_f'(s_i) J_i / N and dL_G/dx_i = l_g'(s_i) J_i / N: the two differ by one
+number per image,
 
     gamma_i = l_g'(s_i) / l_f'(s_i).
 
-So L_D is sent backward through D, whose parameters get their right gradients, the gradient that leaves D at x_i
-is multiplied by gamma_i, and goes on into G as the gradient of L_G (Shen et al., CVPR 2021, arXiv 2103.00430).
-The update is the simultaneous one: both gradients at the same parameters, for the same noise.
+So L_D is sent backward through D, whose parameters get their right gradients; the gradient that leaves D at
+x_i is multiplied by gamma_i and goes on into G as the gradient of L_G (Shen et al., CVPR 2021, arXiv
+2103.00430). The update is the simultaneous one: both gradients at the same parameters, for the same noise.
 
 Where l_f'(s_i) is zero nothing carries J_i. Our remedy: D learns with a slope of at least ``floor``, a leaky
 form of its loss, and gamma is taken against that slope, so that G's gradient stays exact.
@@ -54,8 +55,8 @@ def carried_slopes(loss: GanLoss, logits: Tensor, floor: float) -> tuple[Tensor,
     """
     slope = loss.fake_slope(logits)
     if floor > 0:
-        signed = torch.where(slope < 0, -floor, floor).to(slope.dtype)
-        slope = torch.where(slope.abs() < floor, signed, slope)
+        least = torch.full_like(slope, floor)
+        slope = torch.where(slope.abs() < floor, torch.where(slope < 0, -least, least), slope)
     return slope, loss.generator_slope(logits) / slope
 
 

@@ -1,6 +1,6 @@
 import torch
 
-from datamodules.augmentation import AUGMENTATIONS, shift
+from datamodules.augmentation import AUGMENTATIONS, crop_flip, flip, shift
 
 
 def shifted_by_hand(image: torch.Tensor, down: int, right: int) -> torch.Tensor:
@@ -38,3 +38,21 @@ def test_every_augmentation_keeps_shape_and_range():
         assert changed.shape == images.shape
         assert changed.min() >= 0
         assert changed.max() <= 1
+
+
+def test_flip_mirrors_the_images_whose_draw_says_so():
+    torch.manual_seed(0)
+    images = torch.rand(3, 2, 4, 4)
+    changed = flip(images, torch.tensor([[0.49], [0.5], [0.0]]))
+    assert torch.equal(changed[0], images[0, :, :, [3, 2, 1, 0]])
+    assert torch.equal(changed[1], images[1])
+    assert torch.equal(changed[2].flip(-1), images[2])
+
+
+def test_crop_flip_moves_then_mirrors():
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 32, 32)
+    draws = torch.tensor([[0.0, 0.5, 0.9], [0.5, 0.999, 0.1]])  # up by 4; right by 4, then mirrored
+    changed = crop_flip(images, draws)
+    assert torch.equal(changed[0], shifted_by_hand(images[0], -4, 0))
+    assert torch.equal(changed[1], shifted_by_hand(images[1], 0, 4).flip(-1))

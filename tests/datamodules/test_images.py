@@ -1,11 +1,14 @@
 """Sets of labelled images: splits, facts, normalisation, batches."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from datamodules import images
 from datamodules.digits import DigitsDataModule
 from datamodules.images import ImageDataModule, stratified_split
 from harness.errors import UserError
@@ -91,6 +94,17 @@ def test_augmentation_changes_training_images_alone() -> None:
     assert not torch.equal(one["x"], other["x"])
 
 
+def test_digits_can_be_larger_and_keep_their_shades() -> None:
+    small, large = ready(), digits(image_size=16)
+    large.setup()
+    assert large.splits["train"].images.shape[1:] == (1, 16, 16)
+    assert torch.equal(large.splits["train"].index, small.splits["train"].index)
+    again = F.avg_pool2d(large.splits["train"].images.float() / large.max_pixel, 2)
+    pixels = small.splits["train"].images.float() / small.max_pixel
+    assert float((again - pixels).abs().mean()) < 0.05
+    assert len(large.splits["train"].images.unique()) > 100, "not the seventeen shades of the small ones"
+
+
 def test_prediction_keeps_the_order_of_the_test_set() -> None:
     module = ready()
     numbers = torch.cat([batch["index"] for batch in module.predict_dataloader()])
@@ -101,7 +115,6 @@ def test_prediction_keeps_the_order_of_the_test_set() -> None:
     ("key", "true", "others"),
     [
         ("in_channels", 1, {"mean": [0.3, 0.3], "std": [0.4, 0.4]}),
-        ("image_size", 8, {}),
         ("num_classes", 10, {}),
     ],
 )
@@ -142,3 +155,55 @@ def test_stratified_sets_hold_every_class_within_two_of_its_share(seed: int) -> 
     for part in parts:
         shares = np.bincount(labels, minlength=4) * len(part) / len(labels)
         assert np.abs(np.bincount(labels[part], minlength=4) - shares).max() <= 2
+
+
+def trainer_on(device: str) -> Any:
+    """What a data module asks of a trainer; "meta" is a device of every machine, with shapes alone."""
+    return SimpleNamespace(lightning_module=None, strategy=SimpleNamespace(root_device=torch.device(device)))
+
+
+def test_in_a_run_each_split_is_put_on_the_device_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ready(augment="crop_flip")
+    assert module.train_dataloader().arrays["x"].device.type == "cpu"
+    module.trainer = trainer_on("meta")
+    first = module.train_dataloader()
+    assert {array.device.type for array in first.arrays.values()} == {"meta"}
+    assert {value.device.type for value in next(iter(first)).values()} == {"meta"}
+    assert module.loader("train").arrays["x"] is first.arrays["x"]
+    assert module.splits["train"].images.device.type == "cpu", "pictures are drawn from these"
+    monkeypatch.setattr(images, "DEVICE_BYTES", 1000)
+    large = module.test_dataloader()
+    assert large.arrays["x"].device.type == "cpu"
+    assert {value.device.type for value in next(iter(large)).values()} == {"meta"}
+
+
+def test_normalisation_made_in_evaluation_serves_in_training_too() -> None:
+    module = ready()
+    with torch.inference_mode():
+        module.normalise(torch.zeros(1, 1, 8, 8))
+    x = torch.rand(2, 1, 8, 8, requires_grad=True)
+    module.normalise(x).sum().backward()
+    torch.testing.assert_close(x.grad, torch.full_like(x, 1 / 0.376))
+
+
+def test_a_set_without_features_of_its_own_says_so() -> None:
+    module = ready()
+    assert module.sample_features(torch.zeros(2, 1, 8, 8)) is None
+    assert module.sample_metrics(torch.zeros(2, 1, 8, 8)) == {}
+    assert module.sample_name == ""
+    assert "image_generation" in module.tasks
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here")
+def test_a_gpu_gets_the_cpu_s_batches() -> None:
+    here, there = ready(augment="crop_flip"), ready(augment="crop_flip")
+    there.trainer = trainer_on("cuda:0")
+    for epoch in (0, 1):
+        loaders = here.train_dataloader(), there.train_dataloader()
+        for loader in loaders:
+            loader.sampler.set_epoch(epoch)
+        for one, other in zip(*loaders, strict=True):
+            assert torch.equal(one["index"], other["index"].cpu())
+            torch.testing.assert_close(one["x"], other["x"].cpu())
+    assert there.train_dataloader().arrays["x"].is_cuda

@@ -296,3 +296,16 @@ def test_a_trainer_goes_on_from_a_checkpoint_within_an_epoch(make: Make, tmp_pat
 def test_a_trainer_predicts_with_it(make: Make) -> None:
     outputs = quiet_trainer().predict(Watcher(), make(training=False))
     assert torch.cat(outputs).tolist() == list(range(10))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_batches_are_moved_to_a_device_whether_the_data_lie_there_or_not(training: bool) -> None:
+    """On "meta", which every machine has: shapes alone, and a mixture of devices is an error."""
+    arrays = {"x": torch.rand(10, 3), "y": torch.arange(10)}
+    made = sampler(training=training)
+    here = [{name: array.shape for name, array in batch.items()} for batch in ArrayLoader(arrays, made)]
+    for moved in (arrays, {name: array.to("meta") for name, array in arrays.items()}):
+        loader = ArrayLoader(moved, made, lambda batch, draws: batch | {"z": batch["x"] * draws}, 3, "meta")
+        there = list(loader)
+        assert {array.device.type for batch in there for array in batch.values()} == {"meta"}
+        assert [{name: batch[name].shape for name in arrays} for batch in there] == here

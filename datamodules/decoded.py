@@ -1,0 +1,184 @@
+"""Image files, decoded once: cut to a square, resized, kept as one array under ``paths.cache``.
+
+The array is named after what it was made of, so that another size or a changed file makes another one. Its
+SHA-256 is written beside it, and an array that is damaged is made again. What does not fit on a training
+device as a whole (:data:`datamodules.images.DEVICE_BYTES`) is mapped from its file instead of being read.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.features
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from datamodules.images import DEVICE_BYTES
+from harness.errors import UserError
+
+log = logging.getLogger("tenfold")
+
+Read = Callable[[int], bytes]
+"""The content of image file number i."""
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
+"""Endings of image files, in lower case."""
+
+_CHUNK = 1024  # images decoded before they are written
+
+
+def decode(content: bytes, image_size: int, in_channels: int, label: str) -> NDArray[np.uint8]:
+    """One image, resized (antialiased, bilinear) until its shorter side fits, then cut to the centred square.
+
+    Args:
+        content: the file.
+        image_size: pixels of a side.
+        in_channels: 1 for grey, 3 for colour.
+        label: which file, for the message.
+
+    Returns:
+        ``[C, image_size, image_size]``.
+
+    Raises:
+        UserError: the file is no image, or broken.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            image = ImageOps.exif_transpose(opened).convert("L" if in_channels == 1 else "RGB")
+        if image.size != (image_size, image_size):
+            image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
+    except Exception as error:  # a broken file can raise nearly anything
+        raise UserError(
+            f"{label} cannot be read as an image ({type(error).__name__}: {error}). Replace or delete it."
+        ) from error
+    pixels = np.asarray(image, dtype=np.uint8).reshape(image_size, image_size, in_channels)
+    return pixels.transpose(2, 0, 1)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Image files, numbered.
+
+    Attributes:
+        made_of: what tells these files from any others, such as their names and sizes; plain data.
+        open: called once if anything has to be decoded; what it gives is called from several threads.
+        labels: which file each is, for messages.
+    """
+
+    made_of: list[Any]
+    open: Callable[[], Read]
+    labels: list[str]
+
+
+def decoded_images(
+    name: str, files: Files, order: NDArray[np.int64], cache: str, image_size: int, in_channels: int
+) -> Tensor:
+    """All images of a set, from the cache or decoded into it.
+
+    Args:
+        name: the ``data=`` choice.
+        files: the N files.
+        order: ``[N]``, the number of the file that each row comes from.
+        cache: ``paths.cache``.
+        image_size: pixels of a side.
+        in_channels: 1 for grey, 3 for colour.
+
+    Returns:
+        ``[N, C, image_size, image_size]`` uint8; mapped from a file if large.
+
+    Raises:
+        UserError: a file cannot be read as an image, or a set too large for memory cannot be cached.
+    """
+    facts = [name, files.made_of, hashlib.sha256(order.tobytes()).hexdigest(), image_size, in_channels]
+    # another version of a decoder may round otherwise
+    facts += [PIL.__version__, PIL.features.version_codec("jpg")]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    shape = (len(order), in_channels, image_size, image_size)
+    path = Path(cache).expanduser() / "decoded" / f"{name}_{image_size}_{key}.npy"
+
+    def fill(images: NDArray[np.uint8]) -> None:
+        read = files.open()
+        numbers = order.tolist()
+
+        def decoded(row: int) -> NDArray[np.uint8]:
+            number = numbers[row]
+            try:
+                content = read(number)
+            except OSError as error:
+                raise UserError(f"{files.labels[number]} cannot be read ({error.strerror}).") from error
+            return decode(content, image_size, in_channels, files.labels[number])
+
+        _fill(images, decoded)
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):
+            if not _intact(path, shape):
+                _write(path, shape, fill)
+    except OSError as error:
+        if math.prod(shape) > DEVICE_BYTES:
+            raise UserError(
+                f"data={name}: {path} cannot be written ({error.strerror or error}). Set paths.cache=<folder>"
+                f" to one with {math.prod(shape) >> 20} MiB to spare."
+            ) from error
+        log.warning("data=%s: not cached in %s (%s), decoded in memory", name, path.parent, error)
+        images = np.empty(shape, np.uint8)
+        fill(images)
+        return torch.from_numpy(images)
+    # "c": pages that are written to are copied, which torch wants to be possible although nobody writes
+    return torch.from_numpy(np.load(path, mmap_mode="c" if path.stat().st_size > DEVICE_BYTES else None))
+
+
+def _intact(path: Path, shape: tuple[int, ...]) -> bool:
+    """Whether the file holds the array it did when it was made."""
+    recorded = path.with_suffix(".sha256")
+    if not path.is_file() or not recorded.is_file():
+        return False
+    try:
+        mapped = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError):
+        return False
+    if mapped.shape != shape or mapped.dtype != np.uint8:
+        return False
+    # a large one is not read here: a change of its length, which a full disk makes, has just been excluded
+    large = path.stat().st_size > DEVICE_BYTES
+    return large or _sha256(path) == recorded.read_text(encoding="ascii").strip()
+
+
+def _write(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.uint8]], None]) -> None:
+    part = path.with_suffix(".part")
+    try:
+        images = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
+        fill(images)
+        images.flush()
+        del images
+        path.with_suffix(".sha256").write_text(_sha256(part) + "\n", encoding="ascii")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _fill(images: NDArray[np.uint8], decoded: Callable[[int], NDArray[np.uint8]]) -> None:
+    # threads: Pillow decodes without holding the interpreter
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(images), _CHUNK):
+            numbers = range(start, min(start + _CHUNK, len(images)))
+            for index, image in zip(numbers, pool.map(decoded, numbers), strict=True):
+                images[index] = image
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,261 @@
+"""Distillation without data: a generator asks what a student still has to learn from a trained classifier."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule
+from torch import Tensor, nn
+
+from harness.annotations import ClassSpec, NonNegativeInt, PositiveFloat, PositiveInt
+from lightning_modules.image_classification.module import Batch, ImageClassifier, images_of
+from lightning_modules.image_classification.teacher import fitting_teacher
+from lightning_modules.optimizers import build_optimizer, build_scheduler
+from lightning_modules.osgan.averages import StepAverages
+from lightning_modules.osgan.distillation_steps import SCHEMES, Form, Players, Scheme, generator_loss
+from lightning_modules.osgan.networks import Generator
+from lightning_modules.osgan.noise import sample_noise, training_noise
+from lightning_modules.osgan.pictures import draw_samples
+from lightning_modules.osgan.validity import check_players, check_processes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Player = Literal["student", "generator"]
+_SHOWN = 30  # images of the generator in its picture
+
+
+class DataFreeDistillation(ImageClassifier):
+    """A :class:`PlainCNN` that learns from a trained classifier and from no image of the data set.
+
+    Student and generator play against each other as a discriminator and a generator do: the student lowers
+    its disagreement with the teacher on generated images, the generator looks for images that raise it (Fang
+    et al., 2019, arXiv 1912.11006), in one stage or in two (Shen et al., CVPR 2021, arXiv 2103.00430; see
+    ``distillation_steps.py``). Of the training batches only their size is read. Validation and test are those
+    of :class:`ImageClassifier`, on labelled images, for the report alone: a method without data has none to
+    choose its best weights by, so that ``callbacks.best_weights.monitor`` should be null, as in the preset.
+
+    Departures: DFAD ends its generator in a BatchNorm without weights, we keep the plain one of
+    ``networks.py``; DFAD trains the student with SGD, here one optimiser serves both players. Under DDP each
+    process has the L of its share, so that ``form=log`` averages the logarithms.
+
+    Args:
+        in_channels: colours of the images.
+        image_size: pixels of a side, 4 times a power of two.
+        num_classes: number of classes.
+        mean: that the data are normalised with, C numbers; generated images are treated likewise.
+        std: likewise.
+        width: channels of the student's first stage.
+        depth: its stages of two convolutions.
+        norm: ``batch`` normalisation or ``none``, in the student.
+        latent_dim: length Z of the noise.
+        generator_width: channels before the generator's last layer.
+        scheme: how a step trains both players: ``one_stage``, ``two_stage`` or ``simultaneous``.
+        form: of the generator's loss, ``symmetric`` (-L) or ``log`` (-log(L + 1)).
+        student_steps: k, the student's updates to one of the generator; of ``two_stage`` alone.
+        lr_student: learning rate of the student.
+        lr_generator: learning rate of the generator.
+        optimizer: ``{name: class of torch.optim, **keywords}`` without ``lr``.
+        scheduler: ``{name: class of torch.optim.lr_scheduler, **keywords}``, stepped once an epoch, or None.
+        seed: of the noise, >= 0.
+
+    Raises:
+        UserError: if ``mean`` or ``std`` does not have one number per colour, ``optimizer`` holds a learning
+            rate, or the generator cannot make images of this size.
+    """
+
+    task = "image_classification"
+    prerequisites = ("teacher",)
+    epoch_metrics = ("train/loss", "train/loss_g", "train/agreement", "val/loss", "val/acc")
+    training_only: ClassVar[tuple[str, ...]] = (
+        "scheme",
+        "form",
+        "student_steps",
+        "lr_student",
+        "lr_generator",
+        "seed",
+    )
+
+    def __init__(
+        self,
+        in_channels: PositiveInt,
+        image_size: PositiveInt,
+        num_classes: PositiveInt,
+        mean: list[float],
+        std: list[float],
+        width: PositiveInt,
+        depth: PositiveInt,
+        norm: Literal["batch", "none"],
+        latent_dim: PositiveInt,
+        generator_width: PositiveInt,
+        scheme: Scheme,
+        form: Form,
+        student_steps: PositiveInt,
+        lr_student: PositiveFloat,
+        lr_generator: PositiveFloat,
+        optimizer: ClassSpec,
+        scheduler: ClassSpec | None,
+        seed: NonNegativeInt,
+    ) -> None:
+        check_players(in_channels, {"mean": mean, "std": std}, optimizer)
+        super().__init__(
+            in_channels=in_channels,
+            image_size=image_size,
+            num_classes=num_classes,
+            width=width,
+            depth=depth,
+            norm=norm,
+            dropout=0.0,  # its draws would be those of the global generator
+            label_smoothing=0.0,
+            optimizer=optimizer,
+            scheduler=scheduler,
+            scheduler_interval="epoch",
+        )
+        self.save_hyperparameters()
+        for name in ("dropout", "label_smoothing", "scheduler_interval"):
+            del self.hparams[name]  # arguments of the base class, and not of this one
+        self.automatic_optimization = False
+        self.latent_dim = latent_dim
+        self.scheme = scheme
+        self.form = form
+        self.student_steps = student_steps
+        self.lrs: dict[Player, float] = {"student": lr_student, "generator": lr_generator}
+        self.seed = seed
+        self.generator = Generator(latent_dim, in_channels, image_size, generator_width)
+        # of the images in [-1, 1]: ((x + 1) / 2 - mean) / std
+        centre, spread = (torch.tensor(values)[:, None, None] for values in (mean, std))
+        self.register_buffer("scale", 0.5 / spread, persistent=False)
+        self.register_buffer("shift", (0.5 - centre) / spread, persistent=False)
+        self.train_metrics = StepAverages(self.epoch_metrics[:3])  # type: ignore[assignment]
+        # in a tuple it is no submodule: neither in the state dict nor among the parameters
+        self._teacher: tuple[ImageClassifier, ...] = ()
+
+    def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
+        """Takes ``modules["teacher"]``.
+
+        Raises:
+            UserError: if it is no image classifier or does not know the same images and classes.
+        """
+        self._teacher = (fitting_teacher(modules, self),)
+
+    def on_fit_start(self) -> None:
+        check_processes(self.trainer, self.scheme)
+        for teacher in self._teacher:
+            teacher.to(self.device, self.dtype).eval()
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if not self._teacher:
+            raise RuntimeError("DataFreeDistillation has no teacher: call on_prerequisites before fit")
+        compared = SCHEMES[self.scheme](self.players(len(batch["y"])))
+        losses = torch.stack([each.loss.detach() for each in compared])
+        agreement = torch.cat([each.student.argmax(1) == each.teacher.argmax(1) for each in compared])
+        values = (losses, generator_loss(losses, self.form), agreement)
+        self.train_metrics.update(torch.stack([value.double().mean() for value in values]))
+        return losses.mean()
+
+    def players(self, number: int) -> Players:
+        """What a step works with, for ``number`` images of this process."""
+        # the same for every process and every session of the run, whatever was drawn before
+        step = (self.steps_before + self.global_step) // self._optimizer_steps
+        like = next(self.generator.parameters())
+
+        def noise(stage: int) -> Tensor:
+            rank, world = self.trainer.global_rank, self.trainer.world_size
+            z, _ = training_noise(
+                self.seed, step, stage, number, self.latent_dim, rank=rank, world=world
+            )  # [number, Z]
+            return z.to(like.device, like.dtype, non_blocking=True)
+
+        return Players(
+            self._teacher[0],
+            self.network,
+            self.generator,
+            self.form,
+            self.student_steps,
+            noise,
+            self.normalise,
+            self.manual_backward,
+            self._clear,
+            self._update,
+        )
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images ``[N, C, H, W]`` in [-1, 1] as the data module would hand them to a network."""
+        scale, shift = self.get_buffer("scale"), self.get_buffer("shift")
+        return images * scale + shift
+
+    @property
+    def _optimizer_steps(self) -> int:
+        """Of one batch."""
+        return self.student_steps + 1 if self.scheme == "two_stage" else 1
+
+    def _clear(self, *players: Player) -> None:
+        for player in players:
+            for parameter in self._player(player).parameters():
+                parameter.grad = None
+
+    def _update(self, *players: Player) -> None:
+        optimizers: Any = self.optimizers()
+        if self.scheme == "two_stage":
+            (player,) = players
+            optimizers = optimizers[list(self.lrs).index(player)]
+        optimizers.step()
+
+    def _player(self, player: Player) -> nn.Module:
+        return self.network if player == "student" else self.generator
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.gradient_clip_val is None:
+            return
+        # each player by itself: a large gradient of one must not shrink the other's
+        for group in optimizer.param_groups:
+            if self.gradient_clip_algorithm == "value":
+                nn.utils.clip_grad_value_(group["params"], self.gradient_clip_val)
+            else:
+                nn.utils.clip_grad_norm_(group["params"], self.gradient_clip_val)
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        if self._scheduler_spec is not None:
+            schedulers: Any = self.lr_schedulers()
+            for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
+                scheduler.step()
+
+    def configure_optimizers(self) -> Any:
+        groups = [
+            {"params": list(self._player(player).parameters()), "lr": lr} for player, lr in self.lrs.items()
+        ]
+        # One optimiser where both players step together. Under a gradient scaler Lightning changes the scale
+        # after each optimiser's step, so that a second one would unscale by another factor than was applied.
+        shares = [[group] for group in groups] if self.scheme == "two_stage" else [groups]
+        optimizers = [build_optimizer(share, self._optimizer_spec) for share in shares]
+        if self._scheduler_spec is None:
+            return optimizers
+        return optimizers, [build_scheduler(optimizer, self._scheduler_spec) for optimizer in optimizers]
+
+    @torch.no_grad()
+    def sample(self, number: int, first: int = 0) -> Tensor:
+        """Images of a fixed row of samples, in evaluation mode.
+
+        Args:
+            number: how many, N.
+            first: number of the first in the row.
+
+        Returns:
+            ``[N, C, H, W]`` in [0, 1], float32, on the module's device.
+        """
+        z, _ = sample_noise(self.seed, first, number, self.latent_dim)
+        like, training = next(self.generator.parameters()), self.generator.training
+        self.generator.eval()
+        images: Tensor = self.generator(z.to(like.device, like.dtype))
+        self.generator.train(training)
+        return ((images.float() + 1) / 2).clamp(0, 1)
+
+    def figures(
+        self, datamodule: LightningDataModule, published: dict[str, Any] | None
+    ) -> Iterator[tuple[str, "Figure"]]:
+        yield from super().figures(datamodule, published)
+        data = images_of(datamodule)
+        title = f"What the student has learned from: {_SHOWN} images of the generator after its last step"
+        real = data.splits["test"].images[:_SHOWN] / data.max_pixel
+        yield "samples", draw_samples(self.sample(_SHOWN).cpu(), title, real=real)

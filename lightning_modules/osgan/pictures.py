@@ -1,0 +1,126 @@
+"""What a generator makes, in grids.
+
+Pure functions from arrays to figures. Images are drawn at a whole number of dots per pixel: blown up by a
+fraction, the pixels of a small image would differ in size.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from harness.figures import DOTS_PER_INCH, MUTED, WIDTH_INCHES, in_house_style, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+# A grid is wider than high, as a slide is. Ten columns also put each class of ten into a column of its own
+# where a generator goes through its classes in turn.
+COLUMNS, BESIDE_COLUMNS = 10, 5
+AT_MOST, BESIDE = 60, 30  # images of one grid and of each of two
+ROWS_OF_PROGRESS = 8
+GAP_DOTS = 6  # between images
+GAP_INCHES = 0.4  # between two grids
+NARROWEST_INCHES = 5.0
+MARGIN_INCHES = 0.1
+TITLE_INCHES = 0.45  # for its first line; a further one takes 0.22
+HEADING_INCHES = 0.3
+LABEL_INCHES = 0.95  # beside a row
+
+
+@in_house_style
+def draw_samples(
+    images: "np.ndarray | Tensor", title: str, real: "np.ndarray | Tensor | None" = None
+) -> "Figure":
+    """A grid of generated images, beside real ones if there are any.
+
+    Args:
+        images: ``[N, C, H, W]`` in [0, 1], C one (grey) or three, a tensor on the CPU; the first 60 are
+            shown, or 30 beside others.
+        title: headline.
+        real: ``[M, C, H, W]``, the same size.
+    """
+    if real is None:
+        return _draw_grids([(np.asarray(images)[:AT_MOST], "")], title, min(COLUMNS, len(images)))
+    grids = [(np.asarray(images)[:BESIDE], "Generated"), (np.asarray(real)[:BESIDE], "Real")]
+    return _draw_grids(grids, title, min(BESIDE_COLUMNS, max(len(images), len(real))))
+
+
+@in_house_style
+def draw_progress(grids: "Sequence[tuple[int, np.ndarray | Tensor]]", unit: str = "epoch") -> "Figure":
+    """What the generator makes of the same noise as training goes on: a row a moment, a column a noise.
+
+    Of many moments eight are shown, close together at the beginning, where most happens.
+
+    Args:
+        grids: (epoch or step, images ``[N, C, H, W]`` in [0, 1]), in order; N is the same for all.
+        unit: what the numbers count.
+    """
+    places = np.unique(np.geomspace(1, len(grids), ROWS_OF_PROGRESS).round().astype(int)) - 1
+    chosen = [grids[place] for place in places]
+    images = np.concatenate([np.asarray(images)[:COLUMNS] for _, images in chosen])
+    columns = min(COLUMNS, len(chosen[0][1]))
+    labels = [f"{unit} {moment:,}" for moment, _ in chosen]
+    title = "Each column is of one noise, each row of one moment of training"
+    return _draw_grids([(images, "")], title, columns, labels)
+
+
+def _draw_grids(
+    grids: Sequence[tuple[np.ndarray, str]],
+    title: str,
+    columns: int,
+    labels: Sequence[str] = (),
+) -> "Figure":
+    """Grids side by side, each under its heading; ``labels`` stand left of the rows of the first."""
+    size = grids[0][0].shape[-1]
+    before = LABEL_INCHES if labels else 0.0
+    free = WIDTH_INCHES - 2 * MARGIN_INCHES - before - (len(grids) - 1) * GAP_INCHES
+    tile = int(free / len(grids) * DOTS_PER_INCH - (columns - 1) * GAP_DOTS) // columns
+    scale = max(min(tile, 200) // size, 1)
+    pictures = [(_mosaic(images, columns, scale), heading) for images, heading in grids]
+    dots_high = max(picture.shape[0] for picture, _ in pictures)
+    dots_wide = sum(picture.shape[1] for picture, _ in pictures)
+    width = max(dots_wide / DOTS_PER_INCH + WIDTH_INCHES - free, NARROWEST_INCHES)
+    above = TITLE_INCHES + 0.22 * (-(-len(title) // max(int((width - 0.2) / 0.105), 20)) - 1)
+    above += HEADING_INCHES if any(heading for _, heading in grids) else 0.0
+    height = above + dots_high / DOTS_PER_INCH + MARGIN_INCHES
+    figure, panels = new_figure(title, columns=len(grids), width=width, height=height)
+    figure.set_layout_engine("none")  # it would move the axes off the dots
+    left = MARGIN_INCHES + before
+    for axes, (picture, heading) in zip(panels, pictures, strict=True):
+        high, wide = picture.shape[0] / DOTS_PER_INCH, picture.shape[1] / DOTS_PER_INCH
+        bottom = height - above - high
+        axes.set_position((left / width, bottom / height, wide / width, high / height))
+        axes.imshow(picture, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest", aspect="auto")
+        axes.set_axis_off()
+        axes.set_title(heading)
+        left += wide + GAP_INCHES
+    for row, label in enumerate(labels):
+        middle = row * (size * scale + GAP_DOTS) + size * scale / 2
+        panels[0].annotate(
+            label,
+            (0, middle),
+            xycoords="data",
+            xytext=(-7, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            color=MUTED,
+        )
+    return figure
+
+
+def _mosaic(images: np.ndarray, columns: int, scale: int) -> np.ndarray:
+    """Images in rows of ``columns``, each pixel ``scale`` dots, white between: ``[height, width, 3]``."""
+    pixels = np.clip(np.nan_to_num(images, nan=0.5), 0.0, 1.0).transpose(0, 2, 3, 1)  # -> [N, H, W, C]
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:3], 3))
+    pixels = pixels.repeat(scale, axis=1).repeat(scale, axis=2)
+    number, side = len(pixels), pixels.shape[1]
+    rows = max(-(-number // columns), 1)
+    step = side + GAP_DOTS
+    page = np.ones((rows * step - GAP_DOTS, columns * step - GAP_DOTS, 3))
+    for place, image in enumerate(pixels):
+        top, left = (place // columns) * step, (place % columns) * step
+        page[top : top + side, left : left + side] = image
+    return page

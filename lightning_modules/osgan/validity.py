@@ -1,0 +1,126 @@
+"""What goes together in one-stage training and its controls, told before any work is done.
+
+Each condition is one of the derivation in ``one_stage.py``: one logit for an image, which depends on no other
+image unless gamma is the same for all, and a slope that is not zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.annotations import ClassSpec
+from harness.errors import UserError
+from lightning_modules.osgan.losses import GanLoss
+from lightning_modules.osgan.one_stage import Form
+from lightning_modules.osgan.schemes import Scheme
+
+
+def check_settings(
+    *,
+    scheme: Scheme,
+    loss: str,
+    is_symmetric: bool,
+    floor: float,
+    form: Form,
+    network: str,
+    norm: str,
+    num_classes: int,
+) -> None:
+    """Refuses settings under which one-stage training would not be what it claims to be.
+
+    Args:
+        scheme: ``model.scheme``.
+        loss: ``model.loss``.
+        is_symmetric: of that loss.
+        floor: smallest slope, in effect.
+        form: ``model.form``.
+        network: ``model.network``.
+        norm: of D, in effect.
+        num_classes: classes of the data.
+
+    Raises:
+        UserError: naming the condition, and what to set.
+    """
+    if network in ("cgan", "acgan") and num_classes < 2:
+        raise UserError(
+            f"model.network={network} is conditional on the class, and the data have {num_classes}."
+            " Use model.network=dcgan or model.network=sngan, or data with classes."
+        )
+    if scheme != "one_stage":
+        return
+    if network == "acgan":
+        raise UserError(
+            "model.scheme=one_stage cannot train model.network=acgan: both players add the class head's loss,"
+            " so their gradients at an image differ by more than one number. Use model.network=cgan, whose"
+            " one logit knows the class, or model.scheme=two_stage_lean."
+        )
+    if norm == "batch" and not is_symmetric:
+        raise UserError(
+            f"model.norm=batch and model.loss={loss} do not go together under model.scheme=one_stage: batch"
+            " normalisation in the discriminator makes each logit depend on all images, whose ratios differ."
+            " Use model.norm=group, or a symmetric loss (minimax, wgan)."
+        )
+    if form != "weighted" and floor > 0:
+        raise UserError(
+            f"model.form={form} cannot keep to model.floor={floor}, which model.loss={loss} needs where its"
+            " slope is zero. Use model.form=weighted."
+        )
+    if loss == "hinge" and floor == 0:
+        raise UserError(
+            "model.floor=0 leaves model.loss=hinge without a gradient for the generator wherever the logit is"
+            " below -1. Use model.floor=0.01."
+        )
+
+
+def check_players(in_channels: int, means: Mapping[str, Sequence[float]], optimizer: ClassSpec) -> None:
+    """Refuses a normalisation of other colours, and one learning rate for two players.
+
+    Args:
+        in_channels: colours of the images.
+        means: ``mean`` and ``std`` by name.
+        optimizer: ``model.optimizer``.
+
+    Raises:
+        UserError: naming what to set.
+    """
+    for key, values in means.items():
+        if len(values) != in_channels:
+            raise UserError(
+                f"model.{key}={list(values)} must have one number per colour, {in_channels}."
+                f" Leave model.{key} as it is in its file, ${{data.{key}}}."
+            )
+    if "lr" in optimizer:
+        raise UserError(
+            f"model.optimizer.lr={optimizer['lr']}: each player has a learning rate of its own, model.lr_..."
+            " Set model.lr_generator and its opponent's."
+        )
+
+
+def check_processes(trainer: Any, scheme: Scheme) -> None:
+    """Refuses schemes that DDP cannot run as it is configured.
+
+    Args:
+        trainer: Lightning's, at the beginning of a fit.
+        scheme: ``model.scheme``.
+
+    Raises:
+        UserError: naming what to set.
+    """
+    from pytorch_lightning.strategies import DDPStrategy
+
+    if not isinstance(trainer.strategy, DDPStrategy) or scheme == "one_stage":
+        return
+    if scheme == "simultaneous":
+        raise UserError(
+            "model.scheme=simultaneous has two backward passes through one forward pass, which DDP does not"
+            " allow. Use hardware.devices=1, or model.scheme=one_stage, which is the same update."
+        )
+    if not trainer.strategy._ddp_kwargs.get("find_unused_parameters"):
+        raise UserError(
+            f"model.scheme={scheme} trains one player at a time, for which DDP has to look for unused"
+            " parameters. Set hardware.strategy=ddp_find_unused_parameters_true."
+        )
+
+
+def effective_floor(loss: GanLoss, floor: float | None) -> float:
+    """``model.floor``, or the loss's own where that is null."""
+    return loss.floor if floor is None else floor
