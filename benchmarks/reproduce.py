@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.generation_page import distance_curve
 from benchmarks.report import RESULTS, ROOT
 from benchmarks.results_page import write_page
 from harness.files import write_json
@@ -80,6 +81,35 @@ EXPERIMENTS = [
         for m in ("mlp", "gcn", "gat", "spagan")
     ),
 ]
+MNIST32 = (
+    "data.image_size=32",
+    "data.batch_size=64",
+    "model.generator_width=32",
+    "model.discriminator_width=32",
+    "model.num_samples=10000",
+    "trainer.max_epochs=8",
+    "+trainer.limit_train_batches=312",
+)
+"""As much of MNIST as two CPU cores can train on for every scheme: 2,496 steps, judged after every 312."""
+GENERATORS = [
+    *(
+        Experiment(f"bumps16_{scheme}", f"{scheme}, non_saturating", "osgan", "bumps16", words, 3)
+        for scheme in ("one_stage", "two_stage")
+        for words in [(f"model.scheme={scheme}",)]
+    ),
+    *(
+        Experiment(f"bumps16_{loss}", f"one_stage, {loss}", "osgan", "bumps16", (f"model.loss={loss}",), 3)
+        for loss in ("minimax", "wgan", "lsgan", "hinge")
+    ),
+    Experiment("digits_one_stage", "one_stage, non_saturating", "osgan", "digits", (), 3),
+    *(
+        Experiment(
+            f"mnist32_{s}", f"{s}, non_saturating", "osgan", "mnist", (*MNIST32, f"model.scheme={s}"), 1
+        )
+        for s in ("one_stage", "two_stage", "two_stage_lean", "two_stage_reuse", "simultaneous")
+    ),
+]
+ALL = [*EXPERIMENTS, *GENERATORS]
 
 
 def run_one(command: Sequence[str], place: Path, data: str | None) -> str | None:
@@ -95,6 +125,11 @@ def run_one(command: Sequence[str], place: Path, data: str | None) -> str | None
     if data is not None:
         os.environ["TENFOLD_DATA"] = data
     place.mkdir(parents=True, exist_ok=True)
+    # what several runs start from is fitted once
+    shared = place.parents[1] / "prerequisites"
+    shared.mkdir(exist_ok=True)
+    if not (place / shared.name).exists():
+        (place / shared.name).symlink_to(shared)
     with (
         (place / "output.txt").open("w", encoding="utf-8") as output,
         contextlib.redirect_stdout(output),
@@ -138,7 +173,7 @@ def main() -> None:
     jobs = [
         (experiment, seed, arguments.runs / experiment.key / f"seed_{seed}")
         for seed in range(arguments.seeds)
-        for experiment in EXPERIMENTS
+        for experiment in ALL
         if seed < experiment.seeds and (not arguments.only or experiment.key in arguments.only)
     ]
     waiting = [] if arguments.report_only else [job for job in jobs if finished(job[2]) is None]
@@ -146,7 +181,7 @@ def main() -> None:
     rows = _rows(arguments.runs, arguments.seeds)
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / "reproduction.json", rows)
-    write_page(arguments.page, EXPERIMENTS, rows)
+    write_page(arguments.page, EXPERIMENTS, GENERATORS, rows)
     print(f"written: {arguments.page}")
     if failures:
         sys.exit(f"{len(failures)} runs failed: {'; '.join(failures)}")
@@ -160,12 +195,15 @@ def _rows(runs: Path, seeds: int) -> list[dict[str, Any]]:
         for row in (json.loads(file.read_text()) if file.is_file() else [])
     }
     rows = []
-    for experiment in EXPERIMENTS:
+    for experiment in ALL:
         for seed in range(max(seeds, *(row["seed"] + 1 for row in recorded.values()), 1)):
             command = ["python", "run.py", *experiment.command(seed)]
             results = finished(runs / experiment.key / f"seed_{seed}")
             if results is not None:
-                rows.append({"experiment": experiment.key, "command": command, **_kept(results)})
+                row = {"experiment": experiment.key, "command": command, **_kept(results)}
+                if experiment in GENERATORS:
+                    row["curve"] = _curve(experiment, results)
+                rows.append(row)
             elif (experiment.key, tuple(command)) in recorded:
                 rows.append(recorded[experiment.key, tuple(command)])
     return rows
@@ -188,6 +226,12 @@ def _run_all(waiting: list[Any], workers: int, data: str | None, done: int, tota
             if error:
                 failures.append(f"{running[future]}: {error}")
     return failures
+
+
+def _curve(experiment: Experiment, results: dict[str, Any]) -> dict[str, list[float]]:
+    scheme = next((w.partition("=")[2] for w in experiment.overrides if "scheme" in w), "one_stage")
+    metrics = Path(results["best_checkpoint"]).parents[1] / "metrics.csv"
+    return distance_curve(metrics, scheme, results["seconds"]["fit"])
 
 
 def _kept(results: dict[str, Any]) -> dict[str, Any]:

@@ -143,7 +143,8 @@ def simultaneous(players: Players, images: Tensor, y: Tensor | None) -> Report:
 def two_stage(players: Players, images: Tensor, y: Tensor | None) -> Report:
     """The usual way, as the paper compares with it: D first, then G with new noise."""
     fake, fake_y = players.make(0)
-    report = _train_discriminator(players, images, y, fake.detach(), fake_y)
+    fake = fake.detach()  # not only handed over so: nothing then holds G's graph while D is trained
+    report = _train_discriminator(players, images, y, fake, fake_y)
     fake, fake_y = players.make(1)
     return _train_generator(players, fake, fake_y, report)
 

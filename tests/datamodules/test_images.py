@@ -101,7 +101,7 @@ def test_digits_can_be_larger_and_keep_their_shades() -> None:
     assert torch.equal(large.splits["train"].index, small.splits["train"].index)
     again = F.avg_pool2d(large.splits["train"].images.float() / large.max_pixel, 2)
     pixels = small.splits["train"].images.float() / small.max_pixel
-    assert float((again - pixels).abs().mean()) < 0.05
+    assert float((again - pixels).abs().mean()) < 0.1
     assert len(large.splits["train"].images.unique()) > 100, "not the seventeen shades of the small ones"
 
 

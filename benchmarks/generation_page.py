@@ -1,0 +1,118 @@
+"""The part of RESULTS.md about generated images, and its picture, from the finished runs."""
+
+import csv
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmarks.report import RESULTS
+
+PICTURE = "osgan_schemes.png"
+TWO_OPTIMISERS = "two_stage"  # schemes of that beginning step twice a batch
+TITLES = {"bumps16": "bumps16", "digits": "digits, 16 x 16", "mnist": "MNIST, 32 x 32"}
+
+
+class Row(Protocol):
+    """What a row of the table needs to know of its experiment."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def data(self) -> str: ...
+
+    def command(self, seed: int | str) -> list[str]:
+        """The words after ``python run.py``."""
+
+
+def distance_curve(metrics: Path, scheme: str, seconds: float) -> dict[str, list[float]]:
+    """The distance from the validation images over training, out of a run's ``metrics.csv``.
+
+    The file knows no times, which would make two equal runs differ. So the seconds are the share of the
+    run's training time that the steps are of all steps.
+
+    Args:
+        metrics: the file.
+        scheme: ``model.scheme`` of the run.
+        seconds: of its training.
+
+    Returns:
+        ``steps`` of the generator, ``seconds`` and ``distance``, equally long; empty without distances.
+    """
+    with metrics.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = [name for name in (rows[0] if rows else {}) if name.startswith(("val/fd_", "val/fid"))]
+    if not names:
+        return {}
+    last = max(int(row["step"]) + 1 for row in rows)
+    judged = [row for row in rows if row[names[0]]]
+    done = [int(row["step"]) + 1 for row in judged]
+    a_batch = 2 if scheme.startswith(TWO_OPTIMISERS) else 1
+    return {
+        "steps": [step / a_batch for step in done],
+        "seconds": [seconds * step / last for step in done],
+        "distance": [float(row[names[0]]) for row in judged],
+    }
+
+
+def generation_table(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> str:
+    """Distances of the tests, one line an experiment; a note where none has been run."""
+    lines = [
+        "| data | training | distance | mean ± std | range | modes of 8 | seeds | training (s) | command |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for experiment in experiments:
+        own = [row for row in rows if row["experiment"] == experiment.key]
+        if not own:
+            continue
+        name = next(key for key in own[0]["metrics"] if key.startswith(("test/fd_", "test/fid")))
+        values = [row["metrics"][name] for row in own]
+        modes = [row["metrics"]["test/modes"] for row in own if "test/modes" in row["metrics"]]
+        spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+        seconds = [row["seconds"]["fit"] for row in own]
+        seeds = [row["seed"] for row in own]
+        words = experiment.command(f"0..{max(seeds)}" if len(seeds) > 1 else seeds[0])
+        lines.append(
+            f"| {TITLES.get(experiment.data, experiment.data)} | {experiment.title}"
+            f" | {name.removeprefix('test/')} | {statistics.mean(values):.2f}{spread}"
+            f" | {min(values):.2f} to {max(values):.2f} | {_range(modes)} | {len(values)}"
+            f" | {statistics.median(seconds):.0f} | `python run.py {' '.join(words)}` |"
+        )
+    return "\n".join(lines) if len(lines) > 2 else "Not run."
+
+
+def _range(modes: Sequence[float]) -> str:
+    if not modes:
+        return "–"
+    low, high = int(min(modes)), int(max(modes))
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def draw_curves(experiments: Sequence[Row], rows: Sequence[dict[str, Any]], data: str) -> Path | None:
+    """Draws quality against time and steps for the schemes on one data set.
+
+    Args:
+        experiments: those of generators.
+        rows: of finished runs; those with a ``curve`` are drawn.
+        data: choice of ``data=``.
+
+    Returns:
+        The picture, or None where there is nothing to draw.
+    """
+    from harness.figures import save_png
+    from lightning_modules.osgan.scheme_pictures import draw_schemes
+
+    curves: dict[str, list[dict[str, list[float]]]] = {}
+    for experiment in experiments:
+        if experiment.data == data:
+            own = [row["curve"] for row in rows if row["experiment"] == experiment.key and row.get("curve")]
+            if own:
+                curves[experiment.title.partition(",")[0]] = own
+    if not curves:
+        return None
+    title = f"{TITLES.get(data, data)}: quality against time and against steps"
+    path = RESULTS / PICTURE
+    save_png(draw_schemes(curves, "Fréchet distance (classifier)", title), path)
+    return path
