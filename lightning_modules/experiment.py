@@ -31,6 +31,9 @@ class ExperimentModule(LightningModule):
     """Names of all metrics that an epoch reports; what ``callbacks.best_weights`` monitors is looked up here
     before any work is done. Empty where they are not known before."""
 
+    monitor: ClassVar[str | None] = "val/loss"
+    """What ``callbacks.best_weights.monitor=auto`` stands for; None for a method whose last weights count."""
+
     progress_metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics to show while training goes on; empty for all."""
 

@@ -5,7 +5,7 @@ Only Hydra's compose API is used: run folders, logging and sweeps are the projec
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ from harness.configuration.requirements import (
     take_requirements,
     written_requirements,
 )
+from harness.configuration.signatures import NotAClassError, UnknownNameError, read_class
 from harness.configuration.wrong_keys import wrong_key
 from harness.errors import UserError, nearest
 
@@ -87,6 +88,7 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF, above: Above = ())
     }
     sweep = plain.pop("sweep", None) or {}
     _lower_minimum(plain.get("trainer"), overrides)
+    _settle_monitor(plain)
     if "requires" in plain:
         raise UserError(
             "requires is filled in by run.py. What a model starts from is named by model.requires.<name>."
@@ -140,6 +142,18 @@ def _lower_minimum(trainer: Any, overrides: Sequence[str]) -> None:
     low, high = trainer.get("min_epochs"), trainer.get("max_epochs")
     if isinstance(low, int) and isinstance(high, int) and 0 < high < low:
         trainer["min_epochs"] = high
+
+
+def _settle_monitor(config: Mapping[str, Any]) -> None:
+    """Puts the method's own choice in the place of ``callbacks.best_weights.monitor=auto``."""
+    callbacks, model = config.get("callbacks"), config.get("model")
+    node = callbacks.get("best_weights") if isinstance(callbacks, dict) else None
+    if not isinstance(node, dict) or node.get("monitor") != "auto":
+        return
+    node["monitor"] = "val/loss"
+    with suppress(UserError, UnknownNameError, NotAClassError):  # the check will say what is wrong there
+        if isinstance(model, Mapping) and isinstance(model.get("_target_"), str):
+            node["monitor"] = read_class(model["_target_"]).attributes.get("monitor", "val/loss")
 
 
 def _compose(overrides: Sequence[str], conf: Path) -> tuple["DictConfig", dict[str, str], dict[str, Any]]:

@@ -33,7 +33,7 @@ class DataFreeDistillation(ImageClassifier):
     et al., 2019, arXiv 1912.11006), in one stage or in two (Shen et al., CVPR 2021, arXiv 2103.00430; see
     ``distillation_steps.py``). Of the training batches only their size is read. Validation and test are those
     of :class:`ImageClassifier`, on labelled images, for the report alone: a method without data has none to
-    choose its best weights by, so that ``callbacks.best_weights.monitor`` should be null, as in the preset.
+    choose its best weights by, so that its last ones are kept.
 
     Departures: DFAD ends its generator in a BatchNorm without weights, we keep the plain one of
     ``networks.py``; DFAD trains the student with SGD, here one optimiser serves both players. Under DDP each
@@ -66,6 +66,7 @@ class DataFreeDistillation(ImageClassifier):
 
     task = "image_classification"
     prerequisites = ("teacher",)
+    monitor = None  # a method without data has none to choose its weights by
     epoch_metrics = ("train/loss", "train/loss_g", "train/agreement", "val/loss", "val/acc")
     training_only: ClassVar[tuple[str, ...]] = (
         "scheme",

@@ -55,6 +55,7 @@ class ImageGenerator(ExperimentModule):
     prerequisites: ClassVar[tuple[str, ...]] = ("features",)
     optional_prerequisites: ClassVar[tuple[str, ...]] = ("features",)
     takes_images = True
+    monitor = None  # no number says reliably which samples are best
 
     generator: Generator
     discriminator: Discriminator

@@ -310,7 +310,8 @@ def test_every_other_choice_of_the_project_passes_the_check(group: str) -> None:
 
 @pytest.mark.parametrize("preset", groups()["experiment"])
 def test_every_preset_of_the_project_passes_with_its_pair(preset: str) -> None:
-    model, _, data = preset.partition("_")
+    model = max((name for name in groups()["model"] if preset.startswith(f"{name}_")), key=len)
+    data = preset.removeprefix(f"{model}_")
     composed = compose((f"model={model}", f"data={data}"))
     assert composed.choices["experiment"] == preset
     check(composed.config, composed.choices)
