@@ -161,8 +161,14 @@ class Discriminator(nn.Module):
         return self.norm != "batch"
 
     def reset_parameters(self) -> None:
-        """DCGAN's: convolutions and linear layers N(0, 0.02), norms 1 and 0, biases 0."""
+        """DCGAN's: convolutions and linear layers N(0, 0.02), norms 1 and 0, biases 0; embeddings as these.
+
+        Embeddings from N(0, 1) would let the class outweigh everything else that a logit says, and the
+        generator make one image of each class.
+        """
         _reset(self)
+        if self.embedding is not None:
+            nn.init.normal_(self.embedding.weight, 0.0, 0.02)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Logits ``[N]``."""
