@@ -35,6 +35,7 @@ CASES = {
         "trainer.max_epochs=200",
         "trainer.min_epochs=200",
     ),
+    "osgan": ("model=osgan", "data=bumps16", "data.num_train=640", "trainer.max_epochs=8", "model.ema=0.9"),
     "classifier": ("model=classifier", "data=digits", "data.augment=shift", "trainer.max_epochs=6"),
 }
 _COMMON = (

@@ -106,3 +106,17 @@ def test_a_number_of_processes_that_was_not_asked_for_is_refused_by_all(tmp_path
     assert len(set(errors)) == 1
     assert "make 1 process(es), but torchrun has started 2" in errors[0]
     assert not list(tmp_path.rglob("config.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "strategy"), [("one_stage", "ddp"), ("two_stage", "ddp_find_unused_parameters_true")]
+)
+def test_two_players_train_in_two_processes(tmp_path: Path, scheme: str, strategy: str) -> None:
+    words = [f"model.scheme={scheme}", f"hardware.strategy={strategy}", "data.num_train=128"]
+    words += ["model=osgan", "data=bumps16", "trainer.max_epochs=2", "model.num_samples=64"]
+    words += ["hardware=ddp_cpu", "logger=csv", "trainer.log_every_n_steps=1"]
+    done = started(tmp_path, str(ROOT / "run.py"), *words)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs" / "osgan_bumps16").iterdir()
+    found = json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"]
+    assert set(found) == {"test/fd_bumps", "test/modes", "test/on_mode"}

@@ -147,6 +147,28 @@ def test_the_order_of_the_batch_does_not_matter(monkeypatch: pytest.MonkeyPatch)
         assert relative_difference(other, one, player) < 1e-12
 
 
+@pytest.mark.parametrize("loss", ["non_saturating", "hinge"])
+def test_shares_of_two_processes_average_to_the_gradients_of_one(
+    loss: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What DDP does, with a generator whose images do not depend on the rest of the share."""
+    import tests.lightning_modules.osgan.players as players
+
+    built = networks()
+    built[0].layers = nn.Sequential(*(m for m in built[0].layers if not isinstance(m, nn.BatchNorm2d)))
+    alone = gradients(one_stage, loss, built)
+    images, half = real_images(), NUMBER // 2
+    shares = []
+    for rank in range(2):
+        part = slice(rank * half, (rank + 1) * half)
+        monkeypatch.setattr(players, "noise", lambda stage, number, part=part: noise(stage)[part])
+        monkeypatch.setattr(players, "real_images", lambda number, part=part: images[part])
+        shares.append(gradients(one_stage, loss, built, number=half))
+    averaged = {name: (shares[0][name] + shares[1][name]) / 2 for name in alone}
+    for player in ("generator", "discriminator"):
+        assert relative_difference(averaged, alone, player) < 1e-12
+
+
 class Counter:
     """Counts passes through a network and, in units of its batch, what of them is computed backward."""
 
