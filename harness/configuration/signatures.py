@@ -63,6 +63,8 @@ class ClassInfo:
         takes_any: whether other keywords are accepted too (``**kwargs`` that end nowhere we can see).
         attributes: class attributes that are literals, inherited ones included.
         ancestors: homes of all base classes that could be followed, nearest first.
+        lineage: home and own literal attributes of the class and of all base classes that were read, in the
+            order in which Python looks attributes up.
     """
 
     path: str
@@ -72,6 +74,7 @@ class ClassInfo:
     takes_any: bool
     attributes: dict[str, Any]
     ancestors: tuple[str, ...]
+    lineage: tuple[tuple[str, dict[str, Any]], ...]
 
 
 @cache
@@ -104,19 +107,23 @@ def read_class(dotted: str) -> ClassInfo:
         bases.append(info)
         ancestors.extend(info.ancestors)
 
+    path = f"{module.name}.{node.name}"
+    # A base class that two others share comes after both: of its several places the last one counts.
+    places = {home: own for info in reversed(bases) for home, own in reversed(info.lineage)}
+    lineage = ((path, _literals(node)), *reversed(places.items()))
     attributes: dict[str, Any] = {}
-    for info in reversed(bases):
-        attributes |= info.attributes
-    attributes |= _literals(node)
+    for _, own in reversed(lineage):
+        attributes |= own
     parameters, takes_any = _constructor(node, module, bases)
     return ClassInfo(
-        f"{module.name}.{node.name}",
+        path,
         node.name,
         module,
         parameters,
         takes_any,
         attributes,
         tuple(dict.fromkeys(ancestors)),
+        lineage,
     )
 
 

@@ -10,22 +10,21 @@ from torch import Tensor, nn
 from harness.annotations import ClassSpec, NonNegativeInt, PositiveFloat, PositiveInt
 from lightning_modules.image_classification.module import Batch, ImageClassifier, images_of
 from lightning_modules.image_classification.teacher import fitting_teacher
-from lightning_modules.optimizers import build_optimizer, build_scheduler
 from lightning_modules.osgan.averages import StepAverages
 from lightning_modules.osgan.distillation_steps import SCHEMES, Form, Players, Scheme, generator_loss
-from lightning_modules.osgan.networks import Generator
+from lightning_modules.osgan.networks import Generator, make_images
 from lightning_modules.osgan.noise import sample_noise, training_noise
 from lightning_modules.osgan.pictures import draw_samples
+from lightning_modules.osgan.two_players import TwoPlayers
 from lightning_modules.osgan.validity import check_players, check_processes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Player = Literal["student", "generator"]
 _SHOWN = 30  # images of the generator in its picture
 
 
-class DataFreeDistillation(ImageClassifier):
+class DataFreeDistillation(TwoPlayers, ImageClassifier):
     """A :class:`PlainCNN` that learns from a trained classifier and from no image of the data set.
 
     Student and generator play against each other as a discriminator and a generator do: the student lowers
@@ -115,12 +114,12 @@ class DataFreeDistillation(ImageClassifier):
         self.save_hyperparameters()
         for name in ("dropout", "label_smoothing", "scheduler_interval"):
             del self.hparams[name]  # arguments of the base class, and not of this one
-        self.automatic_optimization = False
         self.latent_dim = latent_dim
         self.scheme = scheme
         self.form = form
         self.student_steps = student_steps
-        self.lrs: dict[Player, float] = {"student": lr_student, "generator": lr_generator}
+        lrs = {"student": lr_student, "generator": lr_generator}
+        self.set_players(lrs, scheme != "two_stage", optimizer, scheduler)
         self.seed = seed
         self.generator = Generator(latent_dim, in_channels, image_size, generator_width)
         # of the images in [-1, 1]: ((x + 1) / 2 - mean) / std
@@ -176,8 +175,8 @@ class DataFreeDistillation(ImageClassifier):
             noise,
             self.normalise,
             self.manual_backward,
-            self._clear,
-            self._update,
+            self.clear,
+            self.update,
         )
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -190,51 +189,13 @@ class DataFreeDistillation(ImageClassifier):
         """Of one batch."""
         return self.student_steps + 1 if self.scheme == "two_stage" else 1
 
-    def _clear(self, *players: Player) -> None:
-        for player in players:
-            for parameter in self._player(player).parameters():
-                parameter.grad = None
-
-    def _update(self, *players: Player) -> None:
-        optimizers: Any = self.optimizers()
-        if self.scheme == "two_stage":
-            (player,) = players
-            optimizers = optimizers[list(self.lrs).index(player)]
-        optimizers.step()
-
-    def _player(self, player: Player) -> nn.Module:
-        return self.network if player == "student" else self.generator
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        if self.gradient_clip_val is None:
-            return
-        # each player by itself: a large gradient of one must not shrink the other's
-        for group in optimizer.param_groups:
-            if self.gradient_clip_algorithm == "value":
-                nn.utils.clip_grad_value_(group["params"], self.gradient_clip_val)
-            else:
-                nn.utils.clip_grad_norm_(group["params"], self.gradient_clip_val)
+    def player(self, name: str) -> nn.Module:
+        return self.network if name == "student" else self.generator
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
-        if self._scheduler_spec is not None:
-            schedulers: Any = self.lr_schedulers()
-            for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-                scheduler.step()
+        self.step_schedules()
 
-    def configure_optimizers(self) -> Any:
-        groups = [
-            {"params": list(self._player(player).parameters()), "lr": lr} for player, lr in self.lrs.items()
-        ]
-        # One optimiser where both players step together. Under a gradient scaler Lightning changes the scale
-        # after each optimiser's step, so that a second one would unscale by another factor than was applied.
-        shares = [[group] for group in groups] if self.scheme == "two_stage" else [groups]
-        optimizers = [build_optimizer(share, self._optimizer_spec) for share in shares]
-        if self._scheduler_spec is None:
-            return optimizers
-        return optimizers, [build_scheduler(optimizer, self._scheduler_spec) for optimizer in optimizers]
-
-    @torch.no_grad()
     def sample(self, number: int, first: int = 0) -> Tensor:
         """Images of a fixed row of samples, in evaluation mode.
 
@@ -246,11 +207,7 @@ class DataFreeDistillation(ImageClassifier):
             ``[N, C, H, W]`` in [0, 1], float32, on the module's device.
         """
         z, _ = sample_noise(self.seed, first, number, self.latent_dim)
-        like, training = next(self.generator.parameters()), self.generator.training
-        self.generator.eval()
-        images: Tensor = self.generator(z.to(like.device, like.dtype))
-        self.generator.train(training)
-        return ((images.float() + 1) / 2).clamp(0, 1)
+        return make_images(self.generator, z)
 
     def figures(
         self, datamodule: LightningDataModule, published: dict[str, Any] | None

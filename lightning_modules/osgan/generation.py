@@ -1,20 +1,19 @@
 """What a generator is asked for, however it was trained: samples, their judgement, pictures, files."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.errors import UserError
 from lightning_modules.experiment import ExperimentModule
 from lightning_modules.image_classification.module import ImageClassifier
 from lightning_modules.osgan.distances import ClassifierFeatures
 from lightning_modules.osgan.jury import Jury
-from lightning_modules.osgan.networks import Discriminator, Generator
+from lightning_modules.osgan.networks import Discriminator, Generator, evaluating, make_images
 from lightning_modules.osgan.noise import sample_noise
 
 if TYPE_CHECKING:
@@ -143,10 +142,7 @@ class ImageGenerator(ExperimentModule):
         for begin in range(first, first + number, _CHUNK):
             share = min(_CHUNK, first + number - begin)
             z, y = sample_noise(self.seed, begin, share, self.latent_dim, self.classes)
-            z, y = z.to(self.device, self.generator_dtype), None if y is None else y.to(self.device)
-            with _evaluating(self.sampler):
-                images = self.sampler(z, y)
-            yield ((images.float() + 1) / 2).clamp(0, 1), y
+            yield make_images(self.sampler, z, y), y
 
     # --- judgement
 
@@ -228,7 +224,7 @@ class ImageGenerator(ExperimentModule):
     def logits(self, images: Tensor, y: Tensor | None) -> Tensor:
         """D's logits ``[N]`` of images ``[N, C, H, W]`` in [0, 1] and, if conditional, their classes."""
         x = (images * 2 - 1).to(self.device, self.generator_dtype)
-        with _evaluating(self.discriminator):
+        with evaluating(self.discriminator):
             found: Tensor = self.discriminator(x, None if y is None else y.to(self.device))
         return found
 
@@ -273,13 +269,3 @@ def images_of(source: Any) -> "ImageDataModule":
     """The data module of a Trainer, or a data module itself, as what its task makes it: one of images."""
     data: ImageDataModule = getattr(source, "datamodule", source)
     return data
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(training)

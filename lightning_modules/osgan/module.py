@@ -1,7 +1,7 @@
 """Training of a generative adversarial network, in one stage or in two."""
 
 import copy
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -14,14 +14,14 @@ from harness.annotations import (
     PositiveInt,
     Probability,
 )
-from lightning_modules.optimizers import build_optimizer, build_scheduler
 from lightning_modules.osgan.averages import StepAverages, average_weights
 from lightning_modules.osgan.generation import Batch, ImageGenerator
 from lightning_modules.osgan.losses import LOSSES, LossName
 from lightning_modules.osgan.networks import Discriminator, Generator, Norm
 from lightning_modules.osgan.noise import training_noise
 from lightning_modules.osgan.one_stage import Form, carried_slopes
-from lightning_modules.osgan.schemes import SCHEMES, Player, Players, Report, Scheme
+from lightning_modules.osgan.schemes import SCHEMES, Players, Report, Scheme
+from lightning_modules.osgan.two_players import TwoPlayers
 from lightning_modules.osgan.validity import check_players, check_processes, check_settings, effective_floor
 
 Network = Literal["dcgan", "sngan", "cgan", "acgan"]
@@ -36,11 +36,12 @@ _AVERAGED = (
     "gamma_high",
     "floored",
     "below_minus_14",
+    "grad_norm_g",
+    "grad_norm_d",
 )
-_NORMS = ("grad_norm_g", "grad_norm_d")
 
 
-class OSGAN(ImageGenerator):
+class OSGAN(TwoPlayers, ImageGenerator):
     """A GAN whose players are trained by one of :data:`SCHEMES` (Shen et al., CVPR 2021, arXiv 2103.00430).
 
     Departures from the authors' code, which has one script for each case: every scheme has the same learning
@@ -156,7 +157,6 @@ class OSGAN(ImageGenerator):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.automatic_optimization = False
         self.loss = LOSSES[loss]
         self.floor = effective_floor(self.loss, floor)
         norm = "none" if network == "sngan" else norm
@@ -179,12 +179,15 @@ class OSGAN(ImageGenerator):
         self.class_weight = class_weight
         self.weight_clip = weight_clip if loss == "wgan" else None
         self.ema = ema
-        self.lrs: dict[Player, float] = {"generator": lr_generator, "discriminator": lr_discriminator}
         self.num_samples = num_samples
         self.num_predicted = num_predicted
         self.seed = seed
-        self._optimizer_spec = optimizer
-        self._scheduler_spec = scheduler
+        self.set_players(
+            {"generator": lr_generator, "discriminator": lr_discriminator},
+            scheme in ("one_stage", "simultaneous"),
+            optimizer,
+            scheduler,
+        )
         self.generator = Generator(latent_dim, in_channels, image_size, generator_width, self.classes)
         self.discriminator = Discriminator(
             in_channels,
@@ -200,7 +203,7 @@ class OSGAN(ImageGenerator):
         if ema is not None:
             self.averaged = copy.deepcopy(self.generator).requires_grad_(False)
         self.step_averages = StepAverages(_AVERAGED)
-        self.gradient_norms = StepAverages(_NORMS)
+        self._norms: dict[str, Tensor] = {}  # of each player's gradients in its last update
 
     # --- training
 
@@ -219,11 +222,7 @@ class OSGAN(ImageGenerator):
     @property
     def _step(self) -> int:
         """Batches done, whatever the number of optimisers that count them."""
-        return (self.steps_before + self.global_step) // self._optimizers_in_use
-
-    @property
-    def _optimizers_in_use(self) -> int:
-        return 1 if self.scheme in ("one_stage", "simultaneous") else 2
+        return (self.steps_before + self.global_step) // (1 if self.together else 2)
 
     def _players(self, number: int) -> Players:
         step = self._step
@@ -251,43 +250,22 @@ class OSGAN(ImageGenerator):
             self.class_weight,
             noise,
             self.manual_backward,
-            self._clear,
-            self._update,
+            self.clear,
+            self.update,
         )
 
-    def _clear(self, *players: Player) -> None:
-        for player in players:
-            for parameter in self._network(player).parameters():
-                parameter.grad = None
+    def player(self, name: str) -> Generator | Discriminator:
+        return self.generator if name == "generator" else self.discriminator
 
-    def _update(self, *players: Player) -> None:
-        optimizers: Any = self.optimizers()
-        if len(players) == 2:
-            optimizers.step()
-        else:
-            optimizers[0 if players[0] == "generator" else 1].step()
+    def update(self, *players: str) -> None:
+        super().update(*players)
         if "discriminator" in players and self.weight_clip is not None:
             with torch.no_grad():
                 for parameter in self.discriminator.parameters():
                     parameter.clamp_(-self.weight_clip, self.weight_clip)
 
-    def _network(self, player: Player) -> Generator | Discriminator:
-        return self.generator if player == "generator" else self.discriminator
-
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        # each player is clipped by itself: a large gradient of one must not shrink the other's
-        norms = torch.zeros(2, device=self.device)
-        for group in optimizer.param_groups:
-            gradients = [p.grad for p in group["params"] if p.grad is not None]
-            norm = torch.nn.utils.get_total_norm(gradients)
-            norms[0 if group["player"] == "generator" else 1] = norm
-            if self.gradient_clip_val is None:
-                continue
-            if self.gradient_clip_algorithm == "value":
-                torch.nn.utils.clip_grad_value_(group["params"], self.gradient_clip_val)
-            else:
-                torch.nn.utils.clip_grads_with_norm_(group["params"], self.gradient_clip_val, norm)
-        self.gradient_norms.update(norms)
+    def note_gradient_norm(self, player: str, norm: Tensor) -> None:
+        self._norms[player] = norm
 
     @torch.no_grad()
     def _note(self, report: Report) -> None:
@@ -305,6 +283,8 @@ class OSGAN(ImageGenerator):
             high,
             floored,
             (report.fake < -14).float().mean(),  # where float16 begins to lose the gradient
+            self._norms["generator"],
+            self._norms["discriminator"],
         ]
         self.step_averages.update(torch.stack([value.double() for value in values]))
 
@@ -313,33 +293,13 @@ class OSGAN(ImageGenerator):
 
     def on_train_epoch_start(self) -> None:
         self.step_averages.reset()
-        self.gradient_norms.reset()
 
     def on_train_epoch_end(self) -> None:
         found = self.step_averages.compute()
         found["loss"] = found["loss_real"] + found["loss_fake"]
-        norms = self.gradient_norms.compute()
-        # with two optimisers each player has every other of the steps counted
-        found |= {name: norm * self._optimizers_in_use for name, norm in norms.items()}
         self.log_dict({f"train/{name}": value for name, value in found.items()}, logger=False, sync_dist=True)
         self.note_samples()
-        if self._scheduler_spec is not None:
-            schedulers: Any = self.lr_schedulers()
-            for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-                scheduler.step()
-
-    def configure_optimizers(self) -> Any:
-        groups = [
-            {"params": list(self._network(player).parameters()), "lr": lr, "player": player}
-            for player, lr in self.lrs.items()
-        ]
-        # One optimiser where both players step together. Under a gradient scaler Lightning changes the scale
-        # after each optimiser's step, so that a second one would unscale by another factor than was applied.
-        shares = [groups] if self._optimizers_in_use == 1 else [[group] for group in groups]
-        optimizers = [build_optimizer(share, self._optimizer_spec) for share in shares]
-        if self._scheduler_spec is None:
-            return optimizers
-        return optimizers, [build_scheduler(optimizer, self._scheduler_spec) for optimizer in optimizers]
+        self.step_schedules()
 
     def _as_generated(self, x: Tensor) -> Tensor:
         """Images of a batch in [-1, 1], ``[N, C, H, W]``."""

@@ -1,5 +1,7 @@
 """Generator and discriminators of DCGAN, with the heads of conditional GANs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Literal
 
@@ -215,3 +217,32 @@ def _reset(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm | nn.Embedding):
             module.reset_parameters()
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """``network`` in evaluation mode within, as it was afterwards."""
+    training = network.training
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
+@torch.no_grad()
+def make_images(generator: Generator, z: Tensor, y: Tensor | None = None) -> Tensor:
+    """What ``generator`` makes in evaluation mode.
+
+    Args:
+        generator: G.
+        z: noise ``[N, Z]``, on any device.
+        y: classes ``[N]`` for a conditional one.
+
+    Returns:
+        ``[N, C, H, W]`` in [0, 1], float32, on the generator's device.
+    """
+    like = next(generator.parameters())
+    with evaluating(generator):
+        images = generator(z.to(like.device, like.dtype), None if y is None else y.to(like.device))
+    return ((images.float() + 1) / 2).clamp(0, 1)

@@ -33,7 +33,6 @@ from lightning_modules.osgan.one_stage import (
 )
 
 Scheme = Literal["one_stage", "two_stage", "two_stage_lean", "two_stage_reuse", "simultaneous"]
-Player = Literal["generator", "discriminator"]
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,14 @@ import sys
 from typing import Any, Literal
 
 import pytest
+import yaml
 
 from harness.annotations import PositiveInt
+from harness.configuration.help import CONF, groups
 from harness.configuration.signatures import LIGHTNING_ROOTS, NotAClassError, read_class
 from harness.configuration.static_modules import PROJECT_ROOT, UnknownNameError, locate
 from harness.configuration.static_types import parameter_type
+from harness.configuration.targets import KINDS, resolve_class
 from harness.errors import UserError
 
 FILES = {
@@ -188,3 +191,21 @@ def test_reading_imports_no_heavy_package() -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("model", groups()["model"])
+def test_attributes_of_every_method_are_those_that_python_finds(model: str) -> None:
+    """Also where two base classes share a third one."""
+    target = yaml.safe_load((CONF / "model" / f"{model}.yaml").read_text())["_target_"]
+    kind = resolve_class(target, KINDS["model"], "model")
+    found = read_class(target).attributes
+    names = (
+        "task",
+        "monitor",
+        "prerequisites",
+        "optional_prerequisites",
+        "epoch_metrics",
+        "validates_itself",
+    )
+    for name in names:
+        assert found.get(name) == getattr(kind, name)
