@@ -20,6 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from harness.child_run import run_child
@@ -136,7 +137,7 @@ class _Fit:
             UserError: if it cannot be loaded.
         """
         try:
-            module = load(self._best).requires_grad_(False)
+            module = _frozen(self._best)
             metrics = _read_results(self.folder)["metrics"]
         except UserError as error:
             raise UserError(f"model.requires.{self.name}: {error}") from error
@@ -262,7 +263,7 @@ def _given(name: str, node: Mapping[str, Any]) -> Prerequisite:
     """
     key, path = f"model.requires.{name}", Path(node["ckpt"])
     try:
-        module = load(path).requires_grad_(False)
+        module = _frozen(path)
     except UserError as error:
         raise UserError(f"{key}: {error}") from error
     if node["model"] is not None:
@@ -304,3 +305,12 @@ def _score(metrics: Mapping[str, Any]) -> str:
     tests = {name: value for name, value in metrics.items() if name.startswith("test/") and value is not None}
     name = next(filter(is_share, tests), next(iter(tests), None))
     return f" ({name} {format_value(name, tests[name])})" if name else ""
+
+
+def _frozen(path: Path) -> "ExperimentModule":
+    """The network of a checkpoint, and what its run folder says of the data it was trained on."""
+    module = load(path).requires_grad_(False)
+    with suppress(OSError, ValueError, yaml.YAMLError, LookupError, TypeError):  # not in a run folder
+        config = yaml.safe_load((path.absolute().parents[1] / "config.yaml").read_text(encoding="utf-8"))
+        module.trained_on = dict(config["data"])
+    return module

@@ -9,9 +9,9 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from harness.annotations import ClassSpec, Fraction, PositiveFloat, PositiveInt, Probability
+from lightning_modules.image_classification.given import fitting_classifier
 from lightning_modules.image_classification.losses import soft_target_loss
 from lightning_modules.image_classification.module import Batch, ImageClassifier
-from lightning_modules.image_classification.teacher import fitting_teacher
 
 
 class Distillation(ImageClassifier):
@@ -81,7 +81,7 @@ class Distillation(ImageClassifier):
         Raises:
             UserError: if it is no image classifier or does not know the same images and classes.
         """
-        self._teacher = (fitting_teacher(modules, self),)
+        self._teacher = (fitting_classifier(modules, "teacher", self),)
 
     def on_fit_start(self) -> None:
         for teacher in self._teacher:

@@ -23,17 +23,22 @@ class StepAverages(Metric):
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
         self.names = tuple(names)
-        self.add_state("sums", torch.zeros(len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("steps", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        # float32 is enough for an epoch, and Apple's GPUs know nothing longer
+        self.add_state("sums", torch.zeros(len(self.names)), dist_reduce_fx="sum")
+        self.add_state("steps", torch.zeros(len(self.names)), dist_reduce_fx="sum")
 
     def update(self, values: Tensor) -> None:
-        """Adds one step's ``values``, ``[number of names]``, without gradient."""
-        self.sums += values
-        self.steps += 1
+        """Adds one step's ``values``, ``[number of names]``, without gradient; those not finite are left out.
+
+        Under a gradient scaler some steps overflow and are skipped: their norms say nothing.
+        """
+        finite = values.isfinite()
+        self.sums += torch.where(finite, values, 0.0)
+        self.steps += finite
 
     def compute(self) -> dict[str, Tensor]:
-        """Averages over the steps of all processes, by name."""
-        return dict(zip(self.names, (self.sums / self.steps.clamp(min=1)).float().unbind(), strict=True))
+        """Averages over the steps of all processes, by name; NaN where there is none."""
+        return dict(zip(self.names, (self.sums / self.steps).unbind(), strict=True))
 
 
 @torch.no_grad()

@@ -8,8 +8,9 @@ from pytorch_lightning import LightningDataModule, LightningModule
 from torch import Tensor, nn
 
 from harness.annotations import ClassSpec, NonNegativeInt, PositiveFloat, PositiveInt
+from harness.errors import UserError
+from lightning_modules.image_classification.given import fitting_classifier, normalisation
 from lightning_modules.image_classification.module import Batch, ImageClassifier, images_of
-from lightning_modules.image_classification.teacher import fitting_teacher
 from lightning_modules.osgan.averages import StepAverages
 from lightning_modules.osgan.distillation_steps import SCHEMES, Form, Players, Scheme, generator_loss
 from lightning_modules.osgan.networks import Generator, make_images
@@ -134,9 +135,17 @@ class DataFreeDistillation(TwoPlayers, ImageClassifier):
         """Takes ``modules["teacher"]``.
 
         Raises:
-            UserError: if it is no image classifier or does not know the same images and classes.
+            UserError: if it is no image classifier or does not know the same images and classes, normalised
+                in the same way.
         """
-        self._teacher = (fitting_teacher(modules, self),)
+        teacher = fitting_classifier(modules, "teacher", self)
+        known, own = normalisation(teacher), (list(self.hparams["mean"]), list(self.hparams["std"]))
+        if known is not None and known != own:
+            raise UserError(
+                f"model.requires.teacher was trained with data.mean={known[0]} and data.std={known[1]}, this"
+                f" run has data.mean={own[0]} data.std={own[1]}. Give both the same."
+            )
+        self._teacher = (teacher,)
 
     def on_fit_start(self) -> None:
         check_processes(self.trainer, self.scheme)
@@ -150,7 +159,7 @@ class DataFreeDistillation(TwoPlayers, ImageClassifier):
         losses = torch.stack([each.loss.detach() for each in compared])
         agreement = torch.cat([each.student.argmax(1) == each.teacher.argmax(1) for each in compared])
         values = (losses, generator_loss(losses, self.form), agreement)
-        self.train_metrics.update(torch.stack([value.double().mean() for value in values]))
+        self.train_metrics.update(torch.stack([value.float().mean() for value in values]))
         return losses.mean()
 
     def players(self, number: int) -> Players:

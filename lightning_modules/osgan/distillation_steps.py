@@ -26,6 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.osgan.losses import wide
 from lightning_modules.osgan.one_stage import scale_gradient
 
 Scheme = Literal["one_stage", "two_stage", "simultaneous"]
@@ -78,7 +79,7 @@ class Comparison:
 
 def disagreement(student: Tensor, teacher: Tensor) -> Tensor:
     """L, the mean absolute difference of logits ``[N, num_classes]``, in float32 at least."""
-    return (_wide(teacher) - _wide(student)).abs().mean()
+    return (wide(teacher) - wide(student)).abs().mean()
 
 
 def generator_loss(loss: Tensor, form: Form) -> Tensor:
@@ -144,7 +145,3 @@ def _compare(players: Players, images: Tensor) -> Comparison:
     x = players.normalise(images)
     of_student, of_teacher = players.student(x), players.teacher(x)
     return Comparison(of_student.detach(), of_teacher.detach(), disagreement(of_student, of_teacher))
-
-
-def _wide(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()

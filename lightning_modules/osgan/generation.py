@@ -8,9 +8,9 @@ import torch
 from pytorch_lightning import LightningDataModule, LightningModule
 from torch import Tensor
 
-from harness.errors import UserError
 from lightning_modules.experiment import ExperimentModule
-from lightning_modules.image_classification.module import ImageClassifier
+from lightning_modules.image_classification.given import fitting_classifier, normalisation
+from lightning_modules.image_classification.module import images_of
 from lightning_modules.osgan.distances import ClassifierFeatures
 from lightning_modules.osgan.jury import Jury
 from lightning_modules.osgan.networks import Discriminator, Generator, evaluating, make_images
@@ -70,30 +70,19 @@ class ImageGenerator(ExperimentModule):
         # in tuples and dictionaries they are no submodules: neither in the state dict nor optimised
         self._classifier: tuple[ClassifierFeatures, ...] = ()
         self._juries: dict[str, Jury] = {}
-        self._history: list[tuple[int, Tensor]] = []  # epochs done, images [8, C, H, W] uint8
+        self._history: list[tuple[int, Tensor]] = []  # epochs done, images [10, C, H, W] uint8
 
     def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
-        """Takes ``modules["features"]``, a classifier of the same images.
+        """Takes ``modules["features"]``, a classifier, with the normalisation that it was trained with.
 
         Raises:
-            UserError: if it is no image classifier, or one of other images.
+            UserError: if it is no image classifier, or one of images of another size or colour.
         """
-        classifier = modules.get("features")
-        if classifier is None:
+        if "features" not in modules:
             return
-        if not isinstance(classifier, ImageClassifier):
-            raise UserError(
-                f"model.requires.features: {type(classifier).__name__} is no image classifier."
-                " Name one, such as [model=classifier, data=${data}], or null."
-            )
-        for key in ("in_channels", "image_size"):
-            own, other = self.hparams[key], classifier.hparams[key]
-            if own != other:
-                raise UserError(
-                    f"model.requires.features was trained with {key}={other}, the generator makes"
-                    f" {key}={own}. Name a classifier of the same data."
-                )
-        self._classifier = (ClassifierFeatures.of(classifier, self.hparams["mean"], self.hparams["std"]),)
+        classifier = fitting_classifier(modules, "features", self, ("in_channels", "image_size"))
+        own = (self.hparams["mean"], self.hparams["std"])
+        self._classifier = (ClassifierFeatures.of(classifier, *(normalisation(classifier) or own)),)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
@@ -150,10 +139,13 @@ class ImageGenerator(ExperimentModule):
         """Nothing: the whole validation set is looked at once, when the first epoch ends."""
 
     def on_validation_epoch_end(self) -> None:
-        self._judge("val", len(images_of(self.trainer).splits["val"]), "val")
+        self._judge("val", len(self._images().splits["val"]), "val")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Nothing: the samples are compared with the training images."""
+
+    def _images(self) -> "ImageDataModule":
+        return images_of(self.trainer.datamodule)  # type: ignore[attr-defined]
 
     def on_test_epoch_end(self) -> None:
         self._judge("test", self.num_samples, "train")
@@ -161,9 +153,12 @@ class ImageGenerator(ExperimentModule):
     def _judge(self, prefix: str, number: int, split: "Split") -> None:
         if split not in self._juries:
             classifier = self._classifier[0] if self._classifier else None
-            data, kernel = images_of(self.trainer), prefix == "test"
+            data, kernel = self._images(), prefix == "test"
             self._juries[split] = Jury(data, split, classifier, self.device, kernel=kernel)
         rank, world = self.trainer.global_rank, self.trainer.world_size
+        if world > 1:  # each has averaged the statistics of its own share of the last step
+            for buffer in self.sampler.buffers():
+                torch.distributed.broadcast(buffer, 0)
         begin, end = number * rank // world, number * (rank + 1) // world
 
         def share() -> Iterator[Tensor]:
@@ -180,7 +175,7 @@ class ImageGenerator(ExperimentModule):
     # --- pictures and files
 
     def note_samples(self) -> None:
-        """Keeps what the first samples look like now; called before training and when an epoch has ended."""
+        """Keeps what the first samples look like; to be called at the end of an epoch."""
         done = self.epochs_before + self.current_epoch + 1
         # after 1, 2, 4, ... epochs: the early changes are the large ones
         if done & (done - 1) == 0 or done == self.trainer.max_epochs:
@@ -225,8 +220,8 @@ class ImageGenerator(ExperimentModule):
         """D's logits ``[N]`` of images ``[N, C, H, W]`` in [0, 1] and, if conditional, their classes."""
         x = (images * 2 - 1).to(self.device, self.generator_dtype)
         with evaluating(self.discriminator):
-            found: Tensor = self.discriminator(x, None if y is None else y.to(self.device))
-        return found
+            found = self.discriminator(x, None if y is None else y.to(self.device))
+        return found if isinstance(found, Tensor) else found[0]
 
     def predict_step(self, batch: Batch, batch_idx: int) -> tuple[()]:
         """Nothing: what is predicted does not depend on images."""
@@ -263,9 +258,3 @@ def _real(data: "ImageDataModule", most: int) -> tuple[Tensor, Tensor]:
     train = data.splits["train"]
     picked = torch.linspace(0, len(train) - 1, min(most, len(train))).long()
     return train.images[picked].float() / data.max_pixel, train.labels[picked]
-
-
-def images_of(source: Any) -> "ImageDataModule":
-    """The data module of a Trainer, or a data module itself, as what its task makes it: one of images."""
-    data: ImageDataModule = getattr(source, "datamodule", source)
-    return data

@@ -31,7 +31,7 @@ class Jury:
         split: which of them.
         classifier: features of a trained classifier, or None.
         device: where to compute.
-        kernel: kernel distances as well, which take a hundred times as long as those of Fréchet.
+        kernel: kernel distances as well, which compare all images with one another.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ class GanLoss:
         fake_slope: l_f'.
         generator_slope: l_g'.
         is_symmetric: True where l_g = -l_f up to a constant, so that l_g' / l_f' is -1 for every logit.
-        floor: smallest |l_f'| that a gradient is carried with; 0 where l_f' has no zero.
+        floor: smallest |l_f'| that a gradient is carried with; 0 where gamma is -1 whatever l_f' is.
     """
 
     real: Callable[[Tensor], Tensor]
@@ -38,10 +38,18 @@ class GanLoss:
     floor: float = 0.0
 
 
+def wide(values: Tensor) -> Tensor:
+    """``values`` in float32 at least: exp(-s), a part of gamma, leaves the range of float16 below s = -11."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def _softplus(s: Tensor) -> Tensor:
     # torch's own softplus is the identity above 20, where its slope is 2e-9 off the sigmoid
     return -F.logsigmoid(-s)
 
+
+TECHNICAL_FLOOR = 1e-6
+"""A floor up to here is a matter of rounding; one above changes what the discriminator learns."""
 
 LOSSES: dict[str, GanLoss] = {
     # Goodfellow et al., 2014, arXiv 1406.2661, Eq. 1
@@ -70,6 +78,7 @@ LOSSES: dict[str, GanLoss] = {
         fake_slope=torch.sigmoid,
         generator_slope=lambda s: -torch.sigmoid(-s),
         is_symmetric=False,
+        floor=1e-12,  # sigmoid(s) never is 0 but in float32, below s = -88
     ),
     # Mao et al., 2017, arXiv 1611.04076, Eq. 9
     "lsgan": GanLoss(

@@ -22,7 +22,13 @@ from lightning_modules.osgan.noise import training_noise
 from lightning_modules.osgan.one_stage import Form, carried_slopes
 from lightning_modules.osgan.schemes import SCHEMES, Players, Report, Scheme
 from lightning_modules.osgan.two_players import TwoPlayers
-from lightning_modules.osgan.validity import check_players, check_processes, check_settings, effective_floor
+from lightning_modules.osgan.validity import (
+    check_average,
+    check_players,
+    check_processes,
+    check_settings,
+    effective_floor,
+)
 
 Network = Literal["dcgan", "sngan", "cgan", "acgan"]
 _AVERAGED = (
@@ -98,9 +104,7 @@ class OSGAN(TwoPlayers, ImageGenerator):
         "train/grad_norm_g",
         "train/grad_norm_d",
         "val/fid",
-        "val/kid",
         "val/fd_classifier",
-        "val/kd_classifier",
         "val/fd_bumps",
         "val/modes",
         "val/on_mode",
@@ -169,11 +173,11 @@ class OSGAN(TwoPlayers, ImageGenerator):
             network=network,
             norm=norm,
             num_classes=num_classes,
+            weight_clip=weight_clip if loss == "wgan" else None,
         )
         check_players(in_channels, {"mean": mean, "std": std}, optimizer)
         self.scheme = scheme
         self.form = form
-        self.mean, self.std = tuple(mean), tuple(std)
         self.latent_dim = latent_dim
         self.classes = num_classes if network in ("cgan", "acgan") else None
         self.class_weight = class_weight
@@ -202,6 +206,10 @@ class OSGAN(TwoPlayers, ImageGenerator):
         self.averaged: Generator | None = None
         if ema is not None:
             self.averaged = copy.deepcopy(self.generator).requires_grad_(False)
+        # not made anew in each step, which would have a GPU wait for the copy
+        self.register_buffer("shares", torch.tensor([0.05, 0.5, 0.95], dtype=torch.float32), persistent=False)
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)  # [C, 1, 1]
         self.step_averages = StepAverages(_AVERAGED)
         self._norms: dict[str, Tensor] = {}  # of each player's gradients in its last update
 
@@ -264,13 +272,18 @@ class OSGAN(TwoPlayers, ImageGenerator):
                 for parameter in self.discriminator.parameters():
                     parameter.clamp_(-self.weight_clip, self.weight_clip)
 
+    wants_norms = True
+
     def note_gradient_norm(self, player: str, norm: Tensor) -> None:
         self._norms[player] = norm
 
     @torch.no_grad()
     def _note(self, report: Report) -> None:
         slope, gamma = carried_slopes(self.loss, report.fake, self.floor)
-        low, median, high = gamma.double().quantile(gamma.new_tensor([0.05, 0.5, 0.95]).double())
+        shares = self.get_buffer(
+            "shares"
+        )  # with the weights it may be float64, or bfloat16 that no quantile knows
+        low, median, high = gamma.float().quantile(shares.float())
         floored = (slope != self.loss.fake_slope(report.fake)).float().mean()
         values = [
             report.loss_real,
@@ -286,10 +299,11 @@ class OSGAN(TwoPlayers, ImageGenerator):
             self._norms["generator"],
             self._norms["discriminator"],
         ]
-        self.step_averages.update(torch.stack([value.double() for value in values]))
+        self.step_averages.update(torch.stack([value.float() for value in values]))
 
     def on_fit_start(self) -> None:
         check_processes(self.trainer, self.scheme)
+        check_average(self.trainer, self.ema)
 
     def on_train_epoch_start(self) -> None:
         self.step_averages.reset()
@@ -303,7 +317,5 @@ class OSGAN(TwoPlayers, ImageGenerator):
 
     def _as_generated(self, x: Tensor) -> Tensor:
         """Images of a batch in [-1, 1], ``[N, C, H, W]``."""
-        if len(set(zip(self.mean, self.std, strict=True))) == 1:  # numbers cost no transfer to a GPU
-            return x * (2 * self.std[0]) + (2 * self.mean[0] - 1)
-        mean, std = (x.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
         return (x * std + mean) * 2 - 1

@@ -106,8 +106,8 @@ class Discriminator(nn.Module):
     one that leaves a single number. LeakyReLU(0.2); a norm after all but the first and the last.
 
     Heads: ``plain`` has the one logit. ``projection`` adds <e_y, phi(x)> to it (Miyato and Koyama, 2018,
-    arXiv 1802.05637, Eq. 3), phi being the 4 x 4 map summed over its places. ``auxiliary`` adds class logits
-    from the same phi (Odena et al., 2017, arXiv 1610.09585), which :meth:`with_classes` returns beside.
+    arXiv 1802.05637, Eq. 3), phi being the 4 x 4 map summed over its places. ``auxiliary`` has class logits
+    from the same phi besides (Odena et al., 2017, arXiv 1610.09585).
 
     Args:
         in_channels: colours of the images.
@@ -155,8 +155,8 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.logit = nn.Conv2d(channels, 1, _FIRST_MAP)  # [N, C, 4, 4] -> [N, 1, 1, 1]
         self.embedding = nn.Embedding(num_classes, channels) if head == "projection" and num_classes else None
-        self.classes = nn.Linear(channels, num_classes) if head == "auxiliary" and num_classes else None
-        assert head == "plain" or self.embedding or self.classes, f"{head} needs num_classes"
+        self.class_head = nn.Linear(channels, num_classes) if head == "auxiliary" and num_classes else None
+        assert head == "plain" or self.embedding or self.class_head, f"{head} needs num_classes"
         self.reset_parameters()
         if spectral:
             for module in [*self.modules()]:
@@ -178,22 +178,18 @@ class Discriminator(nn.Module):
         if self.embedding is not None:
             nn.init.normal_(self.embedding.weight, 0.0, 0.02)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Logits ``[N]``."""
-        return self._logits(self.layers(x), y)
-
-    def with_classes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``[N]`` and class logits ``[N, num_classes]``; of the head ``auxiliary`` alone."""
-        assert self.classes is not None
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits ``[N]``; with the head ``auxiliary`` class logits ``[N, num_classes]`` besides."""
         maps = self.layers(x)
-        return self._logits(maps, None), self.classes(maps.sum(dim=(2, 3)))
-
-    def _logits(self, maps: Tensor, y: Tensor | None) -> Tensor:
         logits: Tensor = self.logit(maps).flatten()  # [N, 1, 1, 1] -> [N], for N = 1 too
-        if self.embedding is not None:
-            assert y is not None, "a projection needs classes"
-            logits = logits + (self.embedding(y) * maps.sum(dim=(2, 3))).sum(dim=1)
-        return logits
+        if self.head == "plain":
+            return logits
+        summed = maps.sum(dim=(2, 3))  # [N, C, 4, 4] -> [N, C]
+        if self.class_head is not None:
+            return logits, self.class_head(summed)
+        assert self.embedding is not None
+        assert y is not None, "a projection needs classes"
+        return logits + (self.embedding(y) * summed).sum(dim=1)
 
 
 def _norm(norm: Norm, groups: int, channels: int) -> list[nn.Module]:

@@ -51,9 +51,11 @@ def carried_slopes(loss: GanLoss, logits: Tensor, floor: float) -> tuple[Tensor,
 
     Returns:
         w and gamma, ``[N]`` each. w is l_f' where that reaches the floor, else the floor with l_f's sign, +
-        at 0.
+        at 0. Of a symmetric loss gamma is -1, also where l_f' is too small to divide by; it takes no floor.
     """
     slope = loss.fake_slope(logits)
+    if loss.is_symmetric:
+        return slope, -torch.ones_like(slope)
     if floor > 0:
         least = torch.full_like(slope, floor)
         slope = torch.where(slope.abs() < floor, torch.where(slope < 0, -least, least), slope)

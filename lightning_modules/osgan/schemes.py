@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.osgan.losses import GanLoss
+from lightning_modules.osgan.losses import GanLoss, wide
 from lightning_modules.osgan.networks import Discriminator, Generator
 from lightning_modules.osgan.one_stage import (
     Form,
@@ -207,32 +207,26 @@ def _generator_loss(players: Players, fake: Tensor, class_loss: Tensor) -> Tenso
 
 def _judge(players: Players, images: Tensor, y: Tensor | None, fake: Tensor, fake_y: Tensor | None) -> Judged:
     network = players.discriminator
-    if not network.is_samplewise or network.classes is not None:
+    if not network.is_samplewise or network.class_head is not None:
         # under batch normalisation the two kinds of images have statistics of their own
         real_logits, real_class_loss = _logits(network, images, y)
         fake_logits, fake_class_loss = _logits(network, fake, fake_y)
         return Judged(real_logits, fake_logits, real_class_loss, fake_class_loss)
     # one pass over both is quicker, and one power iteration of spectral normalisation
     both_y = None if y is None or fake_y is None else torch.cat([y, fake_y])
-    logits, nothing = _logits(network, torch.cat([images.to(fake.dtype), fake]), both_y)
-    return Judged(logits[: len(images)], logits[len(images) :], nothing, nothing)
+    logits, no_loss = _logits(network, torch.cat([images.to(fake.dtype), fake]), both_y)
+    return Judged(logits[: len(images)], logits[len(images) :], no_loss, no_loss)
 
 
 def _logits(network: Discriminator, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Logits ``[N]``, and the cross-entropy of the class head or 0; in float32 at least.
-
-    exp(-s), a part of gamma, leaves the range of float16 below s = -11.
-    """
-    if network.classes is None:
-        logits = _wide(network(x, y))
+    """Logits ``[N]``, and the cross-entropy of the class head or 0; in float32 at least."""
+    found = network(x, y)
+    if isinstance(found, Tensor):
+        logits = wide(found)
         return logits, logits.new_zeros(())
     assert y is not None
-    logits, class_logits = network.with_classes(x)
-    return _wide(logits), F.cross_entropy(_wide(class_logits), y)
-
-
-def _wide(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
+    logits, class_logits = found
+    return wide(logits), F.cross_entropy(wide(class_logits), y)
 
 
 def _report(loss: GanLoss, judged: Judged) -> Report:

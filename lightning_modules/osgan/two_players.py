@@ -1,7 +1,7 @@
 """What every training of two networks against each other shares: their optimisers, clipping and schedules."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,9 @@ class TwoPlayers(ExperimentModule):
 
     Call :meth:`set_players` in the constructor.
     """
+
+    wants_norms: ClassVar[bool] = False
+    """Whether :meth:`note_gradient_norm` is to hear of every update, which costs a look at all gradients."""
 
     def set_players(
         self, lrs: dict[str, float], together: bool, optimizer: ClassSpec, scheduler: ClassSpec | None
@@ -71,6 +74,8 @@ class TwoPlayers(ExperimentModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # each player by itself: a large gradient of one must not shrink the other's
+        if self.gradient_clip_val is None and not self.wants_norms:
+            return
         for group in optimizer.param_groups:
             norm = nn.utils.get_total_norm([p.grad for p in group["params"] if p.grad is not None])
             self.note_gradient_norm(group["player"], norm)

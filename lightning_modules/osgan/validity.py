@@ -9,9 +9,11 @@ from typing import Any
 
 from harness.annotations import ClassSpec
 from harness.errors import UserError
-from lightning_modules.osgan.losses import GanLoss
+from lightning_modules.osgan.losses import TECHNICAL_FLOOR, GanLoss
 from lightning_modules.osgan.one_stage import Form
 from lightning_modules.osgan.schemes import Scheme
+
+_HIGHEST_FLOOR = 0.1
 
 
 def check_settings(
@@ -24,6 +26,7 @@ def check_settings(
     network: str,
     norm: str,
     num_classes: int,
+    weight_clip: float | None,
 ) -> None:
     """Refuses settings under which one-stage training would not be what it claims to be.
 
@@ -36,6 +39,7 @@ def check_settings(
         network: ``model.network``.
         norm: of D, in effect.
         num_classes: classes of the data.
+        weight_clip: in effect, with ``loss=wgan``.
 
     Raises:
         UserError: naming the condition, and what to set.
@@ -45,8 +49,23 @@ def check_settings(
             f"model.network={network} is conditional on the class, and the data have {num_classes}."
             " Use model.network=dcgan or model.network=sngan, or data with classes."
         )
+    if network == "sngan" and weight_clip is not None:
+        raise UserError(
+            f"model.weight_clip={weight_clip} does nothing under model.network=sngan, whose spectral"
+            " normalisation scales each layer again. Set model.weight_clip=null."
+        )
     if scheme != "one_stage":
         return
+    if is_symmetric and floor > 0:
+        raise UserError(
+            f"model.floor={floor} is not for model.loss={loss}, whose ratio is -1 everywhere and needs none."
+            " Leave model.floor=null."
+        )
+    if floor > _HIGHEST_FLOOR:
+        raise UserError(
+            f"model.floor={floor} would leave the discriminator little of model.loss={loss}."
+            f" Set it to at most {_HIGHEST_FLOOR}, or leave model.floor=null."
+        )
     if network == "acgan":
         raise UserError(
             "model.scheme=one_stage cannot train model.network=acgan: both players add the class head's loss,"
@@ -59,15 +78,15 @@ def check_settings(
             " normalisation in the discriminator makes each logit depend on all images, whose ratios differ."
             " Use model.norm=group, or a symmetric loss (minimax, wgan)."
         )
-    if form != "weighted" and floor > 0:
+    if form != "weighted" and floor > TECHNICAL_FLOOR:
         raise UserError(
             f"model.form={form} cannot keep to model.floor={floor}, which model.loss={loss} needs where its"
             " slope is zero. Use model.form=weighted."
         )
-    if loss == "hinge" and floor == 0:
+    if loss == "hinge" and floor < TECHNICAL_FLOOR:
         raise UserError(
-            "model.floor=0 leaves model.loss=hinge without a gradient for the generator wherever the logit is"
-            " below -1. Use model.floor=0.01."
+            f"model.floor={floor} leaves model.loss=hinge without a gradient for the generator wherever the"
+            " logit is below -1. Use model.floor=0.01."
         )
 
 
@@ -118,6 +137,24 @@ def check_processes(trainer: Any, scheme: Scheme) -> None:
         raise UserError(
             f"model.scheme={scheme} trains one player at a time, for which DDP has to look for unused"
             " parameters. Set hardware.strategy=ddp_find_unused_parameters_true."
+        )
+
+
+def check_average(trainer: Any, ema: float | None) -> None:
+    """Refuses weights of so few digits that an average of them would stand still.
+
+    Args:
+        trainer: Lightning's, at the beginning of a fit.
+        ema: ``model.ema``.
+
+    Raises:
+        UserError: naming what to set.
+    """
+    if ema is not None and trainer.precision in ("bf16-true", "16-true"):
+        raise UserError(
+            f"hardware.precision={trainer.precision} keeps three digits of a weight, so that steps of"
+            f" {1 - ema:.1g} leave the average of model.ema={ema} where it is. Use"
+            " hardware.precision=bf16-mixed, or model.ema=null."
         )
 
 

@@ -86,7 +86,7 @@ def test_training_without_a_teacher_is_our_own_mistake() -> None:
 
 
 def test_a_teacher_of_other_classes_or_of_another_kind_is_refused() -> None:
-    with pytest.raises(UserError, match=r"requires\.teacher was trained with num_classes=5, the student has"):
+    with pytest.raises(UserError, match=r"requires\.teacher was trained with num_classes=5, this run has"):
         student().on_prerequisites({"teacher": teacher(num_classes=5)})
     other = build_module(configuration("model=gcn", "data=mini_citation"))
     with pytest.raises(UserError, match=r"requires\.teacher: GCNClassifier is no image classifier"):

@@ -12,11 +12,18 @@ from lightning_modules.osgan.averages import StepAverages, average_weights
 def test_numbers_are_averaged_over_steps_by_name() -> None:
     averages = StepAverages(("a", "b"))
     for values in ([1.0, 10.0], [3.0, 20.0]):
-        averages.update(torch.tensor(values, dtype=torch.float64))
+        averages.update(torch.tensor(values))
     assert {name: float(value) for name, value in averages.compute().items()} == {"a": 2.0, "b": 15.0}
     averages.reset()
-    averages.update(torch.tensor([5.0, 5.0], dtype=torch.float64))
+    averages.update(torch.tensor([5.0, 5.0]))
     assert float(averages.compute()["a"]) == 5.0
+
+
+def test_a_step_that_overflowed_is_left_out_of_what_it_spoilt() -> None:
+    averages = StepAverages(("a", "b"))
+    for values in ([1.0, torch.inf], [3.0, 20.0], [5.0, torch.nan]):
+        averages.update(torch.tensor(values))
+    assert {name: float(value) for name, value in averages.compute().items()} == {"a": 3.0, "b": 20.0}
 
 
 def test_weights_and_statistics_move_and_counters_follow() -> None:

@@ -365,7 +365,7 @@ def test_each_player_s_gradient_is_cut_by_itself() -> None:
 
 
 def test_mistakes_are_told_in_one_line() -> None:
-    with pytest.raises(UserError, match=r"requires\.teacher was trained with num_classes=5, the student has"):
+    with pytest.raises(UserError, match=r"requires\.teacher was trained with num_classes=5, this run has"):
         module().on_prerequisites({"teacher": teacher(num_classes=5)})
     with pytest.raises(UserError, match=r"model\.optimizer\.lr=0\.1: each player has a learning rate"):
         module("+model.optimizer.lr=0.1")

@@ -108,6 +108,19 @@ def test_a_classifier_of_other_images_is_refused(trained: Path) -> None:
         module.on_prerequisites({"features": module})
 
 
+def test_a_classifier_judges_with_the_normalisation_of_its_own_training(
+    trained: Path, tmp_path: Path
+) -> None:
+    classifier = only(trained / "runs" / "classifier_digits")
+    found = []
+    for number, words in enumerate([(), ("data.mean=[0.9]", "data.std=[0.1]")]):
+        place = tmp_path / str(number)
+        given = f"model.requires.features={classifier}"
+        assert command(place, *GAN, "trainer.max_epochs=1", *words, given, "~callbacks.pictures") == 0
+        found.append(metrics(only(place / "runs" / "osgan_digits"))["test/fd_classifier"])
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+
+
 def test_a_gan_that_nobody_judges_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = fit_small(tmp_path, *GAN, "model.requires.features=null")
     assert run.test() == {}

@@ -84,7 +84,7 @@ def test_a_projection_adds_the_inner_product_with_the_class() -> None:
 
 def test_a_class_head_judges_classes_beside() -> None:
     network = Discriminator(1, 8, 4, "batch", 1, head="auxiliary", num_classes=3)
-    logits, classes = network.with_classes(torch.randn(5, 1, 8, 8))
+    logits, classes = network(torch.randn(5, 1, 8, 8))
     assert logits.shape == (5,)
     assert classes.shape == (5, 3)
 

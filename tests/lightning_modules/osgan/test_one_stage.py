@@ -82,6 +82,18 @@ def test_the_surrogate_learns_with_the_floored_slope() -> None:
     torch.testing.assert_close(s.grad, torch.tensor([0.005, 0.5]))
 
 
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("logit", [-120.0, -90.0, -30.0, 0.0, 120.0])
+def test_no_logit_makes_a_gradient_that_is_no_number(name: str, logit: float) -> None:
+    """In float32 the sigmoid is 0 below -104."""
+    loss = LOSSES[name]
+    s = torch.tensor([logit])
+    slope, gamma = carried_slopes(loss, s, loss.floor)
+    torch.testing.assert_close(slope * gamma, loss.generator_slope(s))
+    assert slope.isfinite().all()
+    assert gamma.isfinite().all()
+
+
 def test_a_scaled_gradient_keeps_its_type_and_is_multiplied_in_the_factor_s() -> None:
     x = torch.ones(2, 3, dtype=torch.float16, requires_grad=True)
     made = x * 1

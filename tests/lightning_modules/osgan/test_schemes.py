@@ -111,8 +111,8 @@ def test_a_class_head_would_not_be_exact() -> None:
         from lightning_modules.osgan.one_stage import carried_slopes, scale_gradient
 
         fake, fake_y = players.make(0)
-        real_logits, real_classes = players.discriminator.with_classes(images)
-        logits, fake_classes = players.discriminator.with_classes(fake)
+        real_logits, real_classes = players.discriminator(images)
+        logits, fake_classes = players.discriminator(fake)
         _, gamma = carried_slopes(players.loss, logits.detach(), 0.0)
         scale_gradient(fake, gamma)
         loss = players.loss.real(real_logits).mean() + players.loss.fake(logits).mean()

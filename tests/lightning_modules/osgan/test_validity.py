@@ -7,7 +7,7 @@ import pytest
 
 from harness.build import build_module
 from harness.errors import UserError
-from lightning_modules.osgan.validity import check_processes
+from lightning_modules.osgan.validity import check_average, check_processes
 from tests.small_runs import configuration
 
 SMALL = ("model=osgan", "data=bumps16")
@@ -26,6 +26,9 @@ SMALL = ("model=osgan", "data=bumps16")
             ("model.loss=hinge", "model.floor=0"),
             r"model\.floor=0 leaves model\.loss=hinge without a gradient",
         ),
+        (("model.loss=minimax", "model.norm=batch", "model.floor=0.01"), r"model\.floor=0\.01 is not for"),
+        (("model.loss=lsgan", "model.floor=5"), r"Set it to at most 0\.1"),
+        (("model.network=sngan", "model.loss=wgan"), r"Set model\.weight_clip=null"),
         (("+model.optimizer.lr=0.1",), r"model\.optimizer\.lr=0\.1.*model\.lr_generator"),
         (("model.mean=[0.5,0.5]",), r"model\.mean=\[0\.5, 0\.5\] must have one number per colour, 1"),
         (("model.norm_groups=5",), r"model\.norm_groups=5 must divide"),
@@ -72,3 +75,11 @@ def test_a_scheme_that_ddp_cannot_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model\.scheme=simultaneous has two backward passes"):
         check_processes(trainer, "simultaneous")
     check_processes(SimpleNamespace(strategy=DDPStrategy(find_unused_parameters=True)), "two_stage")
+
+
+def test_an_average_that_would_stand_still_is_refused() -> None:
+    trainer = SimpleNamespace(precision="bf16-true")
+    check_average(trainer, None)
+    check_average(SimpleNamespace(precision="bf16-mixed"), 0.999)
+    with pytest.raises(UserError, match=r"hardware\.precision=bf16-true keeps three digits.*model\.ema=null"):
+        check_average(trainer, 0.999)
