@@ -80,6 +80,15 @@ EXPERIMENTS = [
         Experiment(f"{m}_mini_citation", m.upper(), m, "mini_citation", (), 5)
         for m in ("mlp", "gcn", "gat", "spagan")
     ),
+    Experiment("dfkd_one_stage", "distillation without data, one stage", "osgan_dfkd", "digits", (), 3),
+    Experiment(
+        "dfkd_two_stage",
+        "distillation without data, two stages, as many updates of the student",
+        "osgan_dfkd",
+        "digits",
+        ("model.scheme=two_stage", "trainer.max_epochs=60", "model.scheduler.total_iters=60"),
+        3,
+    ),
 ]
 MNIST32 = (
     "data.image_size=32",

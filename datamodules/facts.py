@@ -20,5 +20,5 @@ def check_facts(choice: str, stated: Mapping[str, int], found: Mapping[str, int]
         if stated[key] != value:
             raise UserError(
                 f"data.{key}={stated[key]} does not agree with the data: {choice} has {key}={value}. "
-                f"Set data.{key}={value}, or leave the key out."
+                f"Set data.{key}={value}."
             )

@@ -141,7 +141,7 @@ class ImageFolderDataModule(ImageDataModule):
         if num_train < 1:
             raise UserError(
                 f"data={self.choice}: {len(labels)} images in {self.folder} are too few to split into "
-                "training, validation and test. Add some, or set data.val_share=0."
+                f"training, validation and test: {2 + bool(self.val_share)} are the least. Add some."
             )
         train, val, test = stratified_split(labels, (num_train, num_val, num_test), self.split_seed)
         parts: dict[Split, NDArray[np.int64]] = {"train": train, "val": val, "test": test}

@@ -14,6 +14,9 @@ Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 """A share in ``[0, 1]``."""
 
+TwoOrMore = Annotated[int, Field(ge=2)]
+"""A number of samples that has a spread."""
+
 PathLength = Annotated[int, Field(ge=2, le=512)]
 """Nodes of a path, both ends counted: 2 for a direct neighbour; 512 is the most that a search can follow."""
 
@@ -29,4 +32,5 @@ __all__ = [
     "PositiveFloat",
     "PositiveInt",
     "Probability",
+    "TwoOrMore",
 ]

@@ -186,7 +186,10 @@ def _refuse(found: Sequence[Difference], checkpoint: Mapping[str, Any], path: Pa
     facts = data_facts(own["class"])
     if any(one.argument in facts for one in found):
         data = _data_of(path)
+        wrong = [one for one in found if one.argument in facts]
         own_data = f"write data={data}" if data else "give those (config.yaml of its run folder)"
+        if all(one.argument == "image_size" for one in wrong):  # of many sets a setting
+            own_data = f"write data.image_size={wrong[0].saved}"
         fix = f"It was trained on other data: {own_data}."
     elif any(map(_is_strange, found)):
         fix = f"Tenfold {own['version']}, which wrote it, gave the method other arguments. Train it again."

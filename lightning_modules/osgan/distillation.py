@@ -69,8 +69,6 @@ class DataFreeDistillation(TwoPlayers, ImageClassifier):
     monitor = None  # a method without data has none to choose its weights by
     epoch_metrics = ("train/loss", "train/loss_g", "train/agreement", "val/loss", "val/acc")
     training_only: ClassVar[tuple[str, ...]] = (
-        "scheme",
-        "form",
         "student_steps",
         "lr_student",
         "lr_generator",
@@ -98,7 +96,8 @@ class DataFreeDistillation(TwoPlayers, ImageClassifier):
         scheduler: ClassSpec | None,
         seed: NonNegativeInt,
     ) -> None:
-        check_players(in_channels, {"mean": mean, "std": std}, optimizer)
+        lrs = {"student": lr_student, "generator": lr_generator}
+        check_players(in_channels, {"mean": mean, "std": std}, optimizer, lrs)
         super().__init__(
             in_channels=in_channels,
             image_size=image_size,
@@ -119,7 +118,6 @@ class DataFreeDistillation(TwoPlayers, ImageClassifier):
         self.scheme = scheme
         self.form = form
         self.student_steps = student_steps
-        lrs = {"student": lr_student, "generator": lr_generator}
         self.set_players(lrs, scheme != "two_stage", optimizer, scheduler)
         self.seed = seed
         self.generator = Generator(latent_dim, in_channels, image_size, generator_width)
@@ -223,6 +221,6 @@ class DataFreeDistillation(TwoPlayers, ImageClassifier):
     ) -> Iterator[tuple[str, "Figure"]]:
         yield from super().figures(datamodule, published)
         data = images_of(datamodule)
-        title = f"What the student has learned from: {_SHOWN} images of the generator after its last step"
+        title = "What the student has learned from: images of the generator after its last step"
         real = data.splits["test"].images[:_SHOWN] / data.max_pixel
         yield "samples", draw_samples(self.sample(_SHOWN).cpu(), title, real=real)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Batch = dict[str, Tensor]
 _CHUNK = 256  # images made at a time
 _FOLLOWED = 10  # samples whose change over training is kept
+_MOST_COLUMNS = 10  # classes that have a column each in a picture
 _JUDGED = 1000  # images of each kind whose logits are drawn
 _FEATURES = "judging_classifier"  # in a checkpoint
 _HISTORY = "sample_history"  # likewise
@@ -187,28 +188,33 @@ class ImageGenerator(ExperimentModule):
 
         done = self.epochs_before + self.current_epoch + 1
         title = f"Samples after {done:,} {'epoch' if done == 1 else 'epochs'}"
-        yield "samples", draw_samples(self.sample(AT_MOST).cpu().numpy(), title)
+        names = self._column_names(images_of(datamodule))
+        yield "samples", draw_samples(self.sample(AT_MOST).cpu().numpy(), title, names=names)
 
     def figures(
         self, datamodule: LightningDataModule, published: dict[str, Any] | None
     ) -> Iterator[tuple[str, "Figure"]]:
-        from lightning_modules.osgan.pictures import BESIDE, draw_progress, draw_samples
+        from lightning_modules.osgan.pictures import AT_MOST, BESIDE, draw_progress, draw_samples
         from lightning_modules.osgan.training_pictures import draw_logits
 
         data = images_of(datamodule)
-        beside = draw_samples(
-            self.sample(BESIDE).cpu().numpy(),
-            "Samples beside training images",
-            _real(data, BESIDE)[0].numpy(),
-        )
-        yield "samples", beside
+        names = self._column_names(data)
+        most = AT_MOST if names else BESIDE
+        real, _ = _real(data, _in_turn(data, most) if names else _evenly(data, most))
+        done = f"{self._history[-1][0]:,} epochs" if self._history else "training"
+        title = f"Samples after {done}, beside training images"
+        yield "samples", draw_samples(self.sample(most).cpu().numpy(), title, real.numpy(), names)
         if self._history:
             grids = [(epoch, images.float().numpy() / 255) for epoch, images in self._history]
             yield "progress", draw_progress(grids)
-        real, real_y = _real(data, _JUDGED)
+        real, real_y = _real(data, _evenly(data, _JUDGED))
         logits = [self.logits(real, real_y if self.classes else None)]
         logits += [torch.cat([self.logits(images, y) for images, y in self.samples(len(real))])]
         yield "logits", draw_logits(*(values.float().cpu().numpy() for values in logits))
+
+    def _column_names(self, data: "ImageDataModule") -> tuple[str, ...]:
+        """Class names of a conditional generator, where a column for each has room."""
+        return data.class_names if self.classes is not None and self.classes <= _MOST_COLUMNS else ()
 
     def training_figure(self, rows: list[dict[str, Any]]) -> "Figure":
         from lightning_modules.osgan.training_pictures import draw_training
@@ -250,11 +256,26 @@ class ImageGenerator(ExperimentModule):
     ) -> Iterator[tuple[str, "Figure"]]:
         from lightning_modules.osgan.pictures import AT_MOST, draw_samples
 
-        yield "samples", draw_samples(self.sample(min(AT_MOST, self.num_predicted)).cpu().numpy(), "Samples")
+        images = self.sample(min(AT_MOST, self.num_predicted)).cpu().numpy()
+        names = self._column_names(images_of(datamodule)) if len(images) == AT_MOST else ()
+        yield "samples", draw_samples(images, "Samples", names=names)
 
 
-def _real(data: "ImageDataModule", most: int) -> tuple[Tensor, Tensor]:
-    """Training images ``[N, C, H, W]`` in [0, 1], evenly spaced over the set, and their classes."""
+def _evenly(data: "ImageDataModule", most: int) -> Tensor:
+    """Numbers of training images, evenly spaced over the set."""
+    total = len(data.splits["train"])
+    return torch.linspace(0, total - 1, min(most, total)).long()
+
+
+def _in_turn(data: "ImageDataModule", most: int) -> Tensor:
+    """Numbers of training images whose classes take turns, as those of a conditional generator's samples."""
+    labels = data.splits["train"].labels
+    of_class = [torch.nonzero(labels == y).flatten() for y in range(data.num_classes)]
+    rows = min(most // data.num_classes, *map(len, of_class))
+    return torch.stack([members[:rows] for members in of_class], dim=1).flatten()
+
+
+def _real(data: "ImageDataModule", picked: Tensor) -> tuple[Tensor, Tensor]:
+    """Training images ``[n, C, H, W]`` in [0, 1] by their numbers ``[n]``, and their classes."""
     train = data.splits["train"]
-    picked = torch.linspace(0, len(train) - 1, min(most, len(train))).long()
     return train.images[picked].float() / data.max_pixel, train.labels[picked]

@@ -13,6 +13,7 @@ from harness.annotations import (
     PositiveFloat,
     PositiveInt,
     Probability,
+    TwoOrMore,
 )
 from lightning_modules.osgan.averages import StepAverages, average_weights
 from lightning_modules.osgan.generation import Batch, ImageGenerator
@@ -120,10 +121,6 @@ class OSGAN(TwoPlayers, ImageGenerator):
         "train/gamma_median",
     )
     training_only: ClassVar[tuple[str, ...]] = (
-        "scheme",
-        "loss",
-        "form",
-        "floor",
         "class_weight",
         "weight_clip",
         "lr_generator",
@@ -155,7 +152,7 @@ class OSGAN(TwoPlayers, ImageGenerator):
         lr_discriminator: PositiveFloat,
         optimizer: ClassSpec,
         scheduler: ClassSpec | None,
-        num_samples: PositiveInt,
+        num_samples: TwoOrMore,
         num_predicted: PositiveInt,
         seed: NonNegativeInt,
     ) -> None:
@@ -175,7 +172,8 @@ class OSGAN(TwoPlayers, ImageGenerator):
             num_classes=num_classes,
             weight_clip=weight_clip if loss == "wgan" else None,
         )
-        check_players(in_channels, {"mean": mean, "std": std}, optimizer)
+        lrs = {"generator": lr_generator, "discriminator": lr_discriminator}
+        check_players(in_channels, {"mean": mean, "std": std}, optimizer, lrs)
         self.scheme = scheme
         self.form = form
         self.latent_dim = latent_dim
@@ -187,7 +185,7 @@ class OSGAN(TwoPlayers, ImageGenerator):
         self.num_predicted = num_predicted
         self.seed = seed
         self.set_players(
-            {"generator": lr_generator, "discriminator": lr_discriminator},
+            lrs,
             scheme in ("one_stage", "simultaneous"),
             optimizer,
             scheduler,

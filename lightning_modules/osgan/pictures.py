@@ -12,6 +12,7 @@ import numpy as np
 from harness.figures import DOTS_PER_INCH, MUTED, WIDTH_INCHES, in_house_style, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from torch import Tensor
 
@@ -26,12 +27,16 @@ NARROWEST_INCHES = 5.0
 MARGIN_INCHES = 0.1
 TITLE_INCHES = 0.45  # for its first line; a further one takes 0.22
 HEADING_INCHES = 0.3
+NAMES_INCHES = 0.24  # above the columns
 LABEL_INCHES = 0.95  # beside a row
 
 
 @in_house_style
 def draw_samples(
-    images: "np.ndarray | Tensor", title: str, real: "np.ndarray | Tensor | None" = None
+    images: "np.ndarray | Tensor",
+    title: str,
+    real: "np.ndarray | Tensor | None" = None,
+    names: Sequence[str] = (),
 ) -> "Figure":
     """A grid of generated images, beside real ones if there are any.
 
@@ -40,11 +45,15 @@ def draw_samples(
             shown, or 30 beside others.
         title: headline.
         real: ``[M, C, H, W]``, the same size.
+        names: of the classes that the images go through in turn, ten at most: a column for each, 60 images a
+            side.
     """
+    most = AT_MOST // len(names) * len(names) if names else AT_MOST if real is None else BESIDE
+    columns = len(names) or (COLUMNS if real is None else BESIDE_COLUMNS)
     if real is None:
-        return _draw_grids([(np.asarray(images)[:AT_MOST], "")], title, min(COLUMNS, len(images)))
-    grids = [(np.asarray(images)[:BESIDE], "Generated"), (np.asarray(real)[:BESIDE], "Real")]
-    return _draw_grids(grids, title, min(BESIDE_COLUMNS, max(len(images), len(real))))
+        return _draw_grids([(np.asarray(images)[:most], "")], title, min(columns, len(images)), names=names)
+    grids = [(np.asarray(images)[:most], "Generated"), (np.asarray(real)[:most], "Real")]
+    return _draw_grids(grids, title, min(columns, max(len(images), len(real))), names=names)
 
 
 @in_house_style
@@ -62,7 +71,7 @@ def draw_progress(grids: "Sequence[tuple[int, np.ndarray | Tensor]]", unit: str 
     images = np.concatenate([np.asarray(images)[:COLUMNS] for _, images in chosen])
     columns = min(COLUMNS, len(chosen[0][1]))
     labels = [f"{unit} {moment:,}" for moment, _ in chosen]
-    title = "Each column is of one noise, each row of one moment of training"
+    title = "Each column is of the same noise, each row of one moment of training"
     return _draw_grids([(images, "")], title, columns, labels)
 
 
@@ -71,8 +80,9 @@ def _draw_grids(
     title: str,
     columns: int,
     labels: Sequence[str] = (),
+    names: Sequence[str] = (),
 ) -> "Figure":
-    """Grids side by side, each under its heading; ``labels`` stand left of the rows of the first."""
+    """Grids side by side under headings; ``labels`` left of the first's rows, ``names`` above all columns."""
     size = grids[0][0].shape[-1]
     before = LABEL_INCHES if labels else 0.0
     free = WIDTH_INCHES - 2 * MARGIN_INCHES - before - (len(grids) - 1) * GAP_INCHES
@@ -84,6 +94,7 @@ def _draw_grids(
     width = max(dots_wide / DOTS_PER_INCH + WIDTH_INCHES - free, NARROWEST_INCHES)
     above = TITLE_INCHES + 0.22 * (-(-len(title) // max(int((width - 0.2) / 0.105), 20)) - 1)
     above += HEADING_INCHES if any(heading for _, heading in grids) else 0.0
+    above += NAMES_INCHES if names else 0.0
     height = above + dots_high / DOTS_PER_INCH + MARGIN_INCHES
     figure, panels = new_figure(title, columns=len(grids), width=width, height=height)
     figure.set_layout_engine("none")  # it would move the axes off the dots
@@ -94,21 +105,30 @@ def _draw_grids(
         axes.set_position((left / width, bottom / height, wide / width, high / height))
         axes.imshow(picture, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest", aspect="auto")
         axes.set_axis_off()
-        axes.set_title(heading)
+        axes.set_title(heading, pad=6 + (72 * NAMES_INCHES if names else 0))
+        for column, name in enumerate(names[:columns]):
+            _beside(axes, name, (column * (size * scale + GAP_DOTS) + size * scale / 2, 0), (0, 3), "center")
         left += wide + GAP_INCHES
     for row, label in enumerate(labels):
         middle = row * (size * scale + GAP_DOTS) + size * scale / 2
-        panels[0].annotate(
-            label,
-            (0, middle),
-            xycoords="data",
-            xytext=(-7, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            color=MUTED,
-        )
+        _beside(panels[0], label, (0, middle), (-7, 0), "right")
     return figure
+
+
+def _beside(
+    axes: "Axes", text: str, place: tuple[float, float], offset: tuple[float, float], align: str
+) -> None:
+    """``text`` at a place of the picture, moved by an offset in points."""
+    axes.annotate(
+        text,
+        place,
+        xycoords="data",
+        xytext=offset,
+        textcoords="offset points",
+        ha=align,
+        va="center" if align == "right" else "bottom",
+        color=MUTED,
+    )
 
 
 def _mosaic(images: np.ndarray, columns: int, scale: int) -> np.ndarray:

@@ -4,7 +4,7 @@ Each condition is one of the derivation in ``one_stage.py``: one logit for an im
 image unless gamma is the same for all, and a slope that is not zero.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.annotations import ClassSpec
@@ -90,13 +90,16 @@ def check_settings(
         )
 
 
-def check_players(in_channels: int, means: Mapping[str, Sequence[float]], optimizer: ClassSpec) -> None:
+def check_players(
+    in_channels: int, means: Mapping[str, Sequence[float]], optimizer: ClassSpec, lrs: Iterable[str]
+) -> None:
     """Refuses a normalisation of other colours, and one learning rate for two players.
 
     Args:
         in_channels: colours of the images.
         means: ``mean`` and ``std`` by name.
         optimizer: ``model.optimizer``.
+        lrs: names of the players.
 
     Raises:
         UserError: naming what to set.
@@ -105,12 +108,12 @@ def check_players(in_channels: int, means: Mapping[str, Sequence[float]], optimi
         if len(values) != in_channels:
             raise UserError(
                 f"model.{key}={list(values)} must have one number per colour, {in_channels}."
-                f" Leave model.{key} as it is in its file, ${{data.{key}}}."
+                f" It follows data.{key}: set data.{key}={[0.5] * in_channels}."
             )
     if "lr" in optimizer:
         raise UserError(
-            f"model.optimizer.lr={optimizer['lr']}: each player has a learning rate of its own, model.lr_..."
-            " Set model.lr_generator and its opponent's."
+            f"model.optimizer.lr={optimizer['lr']}: each player has a learning rate of its own."
+            f" Set {' and '.join(f'model.lr_{name}' for name in lrs)}."
         )
 
 

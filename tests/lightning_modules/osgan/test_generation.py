@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from harness.errors import UserError
-from harness.loading import load
+from harness.loading import load, load_run
 from lightning_modules.osgan.distances import ClassifierFeatures
 from lightning_modules.osgan.generation import ImageGenerator
 from tests.command_lines import command
+from tests.figure_text import text_of
 from tests.small_runs import configuration
 from tests.small_runs import fit as fit_small
 
@@ -87,6 +88,12 @@ def test_epochs_are_judged_and_pictures_drawn(trained: Path) -> None:
     assert "val/kd_classifier" not in rows[0], "kernel distances are for the test"
     names = {path.name for path in (folder / "figures").iterdir()}
     assert names == {"samples.png", "progress.png", "logits.png", "training_curves.png"}
+
+
+def test_a_conditional_generator_s_pictures_have_a_named_column_for_each_class(trained: Path) -> None:
+    module, data = load_run(only(trained / "runs" / "osgan_digits"))
+    figures = dict(module.figures(data, None))
+    assert {str(digit) for digit in range(10)} <= set(text_of(figures["samples"]).split())
 
 
 def test_a_loaded_generator_makes_the_samples_of_its_run(trained: Path) -> None:
