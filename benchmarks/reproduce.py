@@ -14,7 +14,6 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from benchmarks.generation_page import distance_curve
 from benchmarks.report import RESULTS, ROOT
 from benchmarks.results_page import write_page
 from harness.files import write_json
+from harness.prerequisites import FOLDER as PREREQUISITES
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def run_one(command: Sequence[str], place: Path, data: str | None) -> str | None
         os.environ["TENFOLD_DATA"] = data
     place.mkdir(parents=True, exist_ok=True)
     # what several runs start from is fitted once
-    shared = place.parents[1] / "prerequisites"
+    shared = place.parents[1] / PREREQUISITES
     shared.mkdir(exist_ok=True)
     if not (place / shared.name).exists():
         (place / shared.name).symlink_to(shared)
@@ -150,7 +150,7 @@ def run_one(command: Sequence[str], place: Path, data: str | None) -> str | None
 
 def finished(place: Path) -> dict[str, Any] | None:
     """``results.json`` of the run below ``place``, or None where none has finished."""
-    found = sorted(place.glob("*/*/results.json"))
+    found = sorted(path for path in place.glob("*/*/results.json") if PREREQUISITES not in path.parts)
     return json.loads(found[-1].read_text(encoding="utf-8")) if found else None
 
 
@@ -220,21 +220,21 @@ def _rows(runs: Path, seeds: int) -> list[dict[str, Any]]:
 
 def _run_all(waiting: list[Any], workers: int, data: str | None, done: int, total: int) -> list[str]:
     failures = []
-    # spawned, not forked: torch's threads do not survive a fork
-    context = multiprocessing.get_context("spawn")
-    # and not for ever: what the libraries keep of each run adds up
-    with ProcessPoolExecutor(workers, context, max_tasks_per_child=20) as pool:
-        running = {
-            pool.submit(run_one, experiment.command(seed), place, data): f"{experiment.key} seed {seed}"
-            for experiment, seed, place in waiting
-        }
-        for future in as_completed(running):
+    # spawned, not forked: torch's threads do not survive a fork. And not for ever: what the libraries keep of
+    # each run adds up. No executor of concurrent.futures: with such a limit it can wait for ever.
+    with multiprocessing.get_context("spawn").Pool(workers, maxtasksperchild=20) as pool:
+        tasks = [(experiment, seed, place, data) for experiment, seed, place in waiting]
+        for name, error in pool.imap_unordered(_run_task, tasks):
             done += 1
-            error = future.result()
-            print(f"[{done}/{total}] {running[future]}{f': {error}' if error else ''}", flush=True)
+            print(f"[{done}/{total}] {name}{f': {error}' if error else ''}", flush=True)
             if error:
-                failures.append(f"{running[future]}: {error}")
+                failures.append(f"{name}: {error}")
     return failures
+
+
+def _run_task(task: tuple[Experiment, int, Path, str | None]) -> tuple[str, str | None]:
+    experiment, seed, place, data = task
+    return f"{experiment.key} seed {seed}", run_one(experiment.command(seed), place, data)
 
 
 def _curve(experiment: Experiment, results: dict[str, Any]) -> dict[str, list[float]]:

@@ -135,6 +135,13 @@ def _general_help(available: dict[str, list[str]], conf: Path, width: int) -> st
     return "\n\n".join(parts)
 
 
+def preset_pair(preset: str, models: Sequence[str]) -> tuple[str, str]:
+    """Model and data of a preset; names of both may have underscores, and the longest model counts."""
+    fitting = [model for model in models if preset.startswith(f"{model}_")]
+    model = max(fitting, key=len, default=preset.partition("_")[0])
+    return model, preset.removeprefix(f"{model}_")
+
+
 def _choice_help(group: str, choice: str, available: dict[str, list[str]], conf: Path, width: int) -> str:
     file = conf / group / f"{choice}.yaml"
     prefix = "" if group == "experiment" else f"{group}."
@@ -143,9 +150,7 @@ def _choice_help(group: str, choice: str, available: dict[str, list[str]], conf:
         textwrap.fill(f"{group}={choice}: {description(file)}", width),
         "Keys, with their defaults\n" + _keys_table(rows, prefix, width) if rows else "It has no keys.",
     ]
-    presets = [
-        p for p in available.get("experiment", []) if choice in (p.partition("_")[0], p.partition("_")[2])
-    ]
+    presets = [p for p in available.get("experiment", []) if choice in preset_pair(p, available["model"])]
     if presets and group in ("model", "data"):
         parts.append(
             textwrap.fill(f"Presets, applied by themselves for their pair: {', '.join(presets)}", width)

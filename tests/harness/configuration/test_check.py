@@ -13,7 +13,7 @@ from harness.configuration.agreement import data_for_task
 from harness.configuration.check import check
 from harness.configuration.check_values import check_value, describe
 from harness.configuration.compose import compose
-from harness.configuration.help import CONF, groups
+from harness.configuration.help import CONF, groups, preset_pair
 from harness.configuration.signatures import read_class
 from harness.configuration.targets import read_target, resolve_class
 from harness.errors import UserError
@@ -310,8 +310,7 @@ def test_every_other_choice_of_the_project_passes_the_check(group: str) -> None:
 
 @pytest.mark.parametrize("preset", groups()["experiment"])
 def test_every_preset_of_the_project_passes_with_its_pair(preset: str) -> None:
-    model = max((name for name in groups()["model"] if preset.startswith(f"{name}_")), key=len)
-    data = preset.removeprefix(f"{model}_")
+    model, data = preset_pair(preset, groups()["model"])
     composed = compose((f"model={model}", f"data={data}"))
     assert composed.choices["experiment"] == preset
     check(composed.config, composed.choices)

@@ -124,3 +124,16 @@ def test_help_and_mistakes_import_nothing_heavy() -> None:
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False False 2 2 set()"
     assert len(done.stderr.strip().splitlines()) == 2
+
+
+def test_presets_are_shown_to_their_own_model_and_data() -> None:
+    def presets(*words: str) -> set[str]:
+        text = help_text(words)
+        return set(
+            text[text.index("Presets, ") :].partition(": ")[2].partition("\n\n")[0].replace(",", "").split()
+        )
+
+    assert "osgan_digits" in presets("model=osgan")
+    assert "osgan_dfkd_digits" not in presets("model=osgan")
+    assert presets("model=osgan_dfkd") == {"osgan_dfkd_digits", "osgan_dfkd_mnist"}
+    assert {"osgan_digits", "osgan_dfkd_digits"} <= presets("data=digits")
