@@ -150,8 +150,14 @@ def run_one(command: Sequence[str], place: Path, data: str | None) -> str | None
 
 def finished(place: Path) -> dict[str, Any] | None:
     """``results.json`` of the run below ``place``, or None where none has finished."""
-    found = sorted(path for path in place.glob("*/*/results.json") if PREREQUISITES not in path.parts)
-    return json.loads(found[-1].read_text(encoding="utf-8")) if found else None
+    found = _newest(place, "results.json")
+    return json.loads(found.read_text(encoding="utf-8")) if found.is_file() else None
+
+
+def _newest(place: Path, name: str) -> Path:
+    """The file of that name in the newest run below ``place``, itself where there is none."""
+    own = (path for path in place.glob(f"*/*/{name}") if PREREQUISITES not in path.parts)
+    return max(own, default=place / name)
 
 
 def main() -> None:
@@ -211,7 +217,7 @@ def _rows(runs: Path, seeds: int) -> list[dict[str, Any]]:
             if results is not None:
                 row = {"experiment": experiment.key, "command": command, **_kept(results)}
                 if experiment in GENERATORS:
-                    row["curve"] = _curve(experiment, results)
+                    row["curve"] = _curve(experiment, runs / experiment.key / f"seed_{seed}", results)
                 rows.append(row)
             elif (experiment.key, tuple(command)) in recorded:
                 rows.append(recorded[experiment.key, tuple(command)])
@@ -237,10 +243,9 @@ def _run_task(task: tuple[Experiment, int, Path, str | None]) -> tuple[str, str 
     return f"{experiment.key} seed {seed}", run_one(experiment.command(seed), place, data)
 
 
-def _curve(experiment: Experiment, results: dict[str, Any]) -> dict[str, list[float]]:
+def _curve(experiment: Experiment, place: Path, results: dict[str, Any]) -> dict[str, list[float]]:
     scheme = next((w.partition("=")[2] for w in experiment.overrides if "scheme" in w), "one_stage")
-    metrics = Path(results["best_checkpoint"]).parents[1] / "metrics.csv"
-    return distance_curve(metrics, scheme, results["seconds"]["fit"])
+    return distance_curve(_newest(place, "metrics.csv"), scheme, results["seconds"]["fit"])
 
 
 def _kept(results: dict[str, Any]) -> dict[str, Any]:
