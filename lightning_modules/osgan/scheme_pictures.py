@@ -69,7 +69,7 @@ def draw_schemes(
                 axes.plot(x_end, y_end, "o", color=colour, markersize=5, zorder=4)
     most = max((len(runs) for runs in curves.values()), default=0)
     panels[0].set_ylabel(label + (" (log scale)" if panels[0].get_yscale() == "log" else ""))
-    panels[0].set_xlabel(f"Time of training ({unit})")
+    panels[0].set_xlabel(f"Time of training, judgements included ({unit})")
     panels[1].set_xlabel("Steps of the generator")
     if most > 1:
         panels[0].set_title(f"Mean and range over {most} seeds")
