@@ -11,6 +11,7 @@ and, but for what the clock decides, ``results.json``.
 import argparse
 import csv
 import json
+import math
 import os
 import random
 import signal
@@ -258,7 +259,9 @@ def _unequal(one: Any, other: Any, prefix: str = "") -> list[str]:
         ]
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
         return [] if torch.equal(one, other) else [prefix]
-    return [] if one == other else [prefix]
+    # a value that was never measured is NaN in both, which does not equal itself
+    both_nan = isinstance(one, float) and isinstance(other, float) and math.isnan(one) and math.isnan(other)
+    return [] if one == other or both_nan else [prefix]
 
 
 if __name__ == "__main__":
