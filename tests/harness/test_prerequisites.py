@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -367,12 +368,13 @@ def test_two_runs_at_once_fit_one_teacher(tmp_path: Path) -> None:
 def test_a_teacher_that_was_stopped_goes_on_with_the_same_command(
     stop: signal.Signals, tmp_path: Path
 ) -> None:
-    teacher = [*SMALL_TEACHER, "trainer.max_epochs=30", "callbacks.best_weights.patience=null"]
+    teacher = [*SMALL_TEACHER, "trainer.max_epochs=60", "callbacks.best_weights.patience=null"]
     teacher += ["callbacks.savepoints.every_seconds=0.1", "callbacks.progress.every_seconds=0.1"]
     with started(command(tmp_path, teacher)) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("teacher | fit: epoch 5"):
+            # on a quick machine not every epoch has a line
+            if (told := re.match(r"teacher \| fit: epoch (\d+)", line)) and int(told[1]) >= 3:
                 break
         process.send_signal(stop)
         rest = process.stderr.read()
