@@ -123,7 +123,8 @@ def kill_and_resume(
             process = _start([f"resume={folder}"])
             while _sessions(folder) == sessions and process.poll() is None:
                 time.sleep(0.005)
-        if not is_finished(folder):
+        assert process.stdout is not None
+        if not process.stdout.closed:  # else it was waited for after the signal
             _succeed(process)
     return Trial(kills, differences(folder, reference))
 
