@@ -36,8 +36,8 @@ from lightning_modules.node_classification.dense import (
     narrow_matmul,
 )
 from lightning_modules.node_classification.graph import prepare
-from lightning_modules.node_classification.segments import SegmentIndex
 from lightning_modules.node_classification.sparse import SparseFeatures, dropped_matmul
+from lightning_modules.segments import SegmentIndex
 from lightning_modules.spagan.layers import PathIndex
 from lightning_modules.spagan.path_pooling import pool_paths
 

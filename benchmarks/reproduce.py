@@ -118,7 +118,50 @@ GENERATORS = [
         for s in ("one_stage", "two_stage", "two_stage_lean", "two_stage_reuse", "simultaneous")
     ),
 ]
-ALL = [*EXPERIMENTS, *GENERATORS]
+_FACTOR_METHODS = {
+    "graph_mlp": "MLP",
+    "graph_gcn": "GCN",
+    "graph_gat": "GAT",
+    "gin": "GIN",
+    "disengcn": "DisenGCN",
+    "factorgcn": "FactorGCN",
+}
+FACTORS = [
+    *(Experiment(f"{m}_factor_graphs", t, m, "factor_graphs", (), 5) for m, t in _FACTOR_METHODS.items()),
+    *(
+        Experiment(
+            f"factorgcn_factor_graphs_lambda_{weight}",
+            f"FactorGCN, λ={weight}",
+            "factorgcn",
+            "factor_graphs",
+            (f"model.discriminator_weight={weight}",),
+            5,
+        )
+        for weight in (0.2, 0)
+    ),
+    *(
+        Experiment(f"{m}_mini_factor_graphs", t, m, "mini_factor_graphs", (), 3)
+        for m, t in _FACTOR_METHODS.items()
+    ),
+]
+"""FactorGCN's synthetic experiment and its comparison, with the disentanglement of what has factors."""
+FOLDS = [
+    *(
+        Experiment(f"{m}_{d}", _FACTOR_METHODS[m], m, d, (), 1)
+        for d in ("mutag", "imdb_binary")
+        for m in ("factorgcn", "gin")
+    ),
+    Experiment(
+        "factorgcn_mutag_holdout",
+        "FactorGCN, holdout",
+        "factorgcn",
+        "mutag",
+        ("data.protocol=holdout", "callbacks.best_weights.monitor=val/acc"),
+        1,
+    ),
+]
+"""Ten-fold cross-validations, each one run."""
+ALL = [*EXPERIMENTS, *GENERATORS, *FACTORS, *FOLDS]
 
 
 def run_one(command: Sequence[str], place: Path, data: str | None) -> str | None:

@@ -38,7 +38,7 @@ _Folder = Annotated[str, Field(min_length=1)]
 
 PATHS: Fields = {"data": _Folder, "runs": _Folder, "cache": _Folder}
 
-FACTS = ("in_channels", "num_classes", "image_size")
+FACTS = ("in_channels", "num_classes", "image_size", "target", "folds", "protocol")
 """Arguments of a data set that are checked against the data; models refer to them under the same name."""
 
 ENVIRONMENT = {"data": "TENFOLD_DATA", "cache": "TENFOLD_CACHE"}

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from lightning_modules.node_classification.dense import dropout_mask, narrow_matmul
-from lightning_modules.node_classification.segments import SegmentIndex, segment_softmax
 from lightning_modules.numba_import import numba_fault
+from lightning_modules.segments import SegmentIndex, segment_softmax
 
 
 def uses_kernels(x: Tensor) -> bool:

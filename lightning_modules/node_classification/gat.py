@@ -12,8 +12,8 @@ from harness.annotations import NonNegativeFloat, PositiveInt, Probability
 from lightning_modules.node_classification.attention import attention_sum, head_scores
 from lightning_modules.node_classification.dense import class_log_probabilities, elu
 from lightning_modules.node_classification.graph import GraphInputs
-from lightning_modules.node_classification.segments import SegmentIndex
 from lightning_modules.node_classification.sparse import SparseFeatures, dropped_matmul
+from lightning_modules.segments import SegmentIndex
 
 Init = Literal["zero_bias", "authors"]
 GAIN = 1.414  # of every Xavier-normal draw in the authors' code

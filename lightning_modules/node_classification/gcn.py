@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from harness.annotations import PositiveInt, Probability
 from lightning_modules.node_classification.dense import class_log_probabilities
 from lightning_modules.node_classification.graph import GraphInputs
-from lightning_modules.node_classification.segments import propagate
 from lightning_modules.node_classification.sparse import SparseLinear
+from lightning_modules.segments import propagate
 
 
 class GCN(nn.Module):

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.nn.conv.gcn_conv import gcn_norm
 
-from lightning_modules.node_classification.segments import SegmentIndex
 from lightning_modules.node_classification.sparse import SparseFeatures
+from lightning_modules.segments import SegmentIndex
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from torch.autograd import Function
 
 from harness.annotations import PositiveInt, Probability
 from lightning_modules.node_classification.dense import dropout, dropout_mask, narrow_matmul
-from lightning_modules.node_classification.segments import offsets
+from lightning_modules.segments import offsets
 
 
 @dataclass(frozen=True, eq=False)

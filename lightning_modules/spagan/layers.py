@@ -20,8 +20,8 @@ from lightning_modules.node_classification.gat import (
     reset_attention_parameters,
 )
 from lightning_modules.node_classification.graph import GraphInputs
-from lightning_modules.node_classification.segments import SegmentIndex
 from lightning_modules.node_classification.sparse import SparseFeatures, SparseLinear, dropped_matmul
+from lightning_modules.segments import SegmentIndex
 from lightning_modules.spagan.path_pooling import PathPool, pool_paths
 
 OutputLayer = Literal["attention", "linear"]

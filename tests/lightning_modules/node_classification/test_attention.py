@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lightning_modules.node_classification import attention
 from lightning_modules.node_classification.attention import attention_sum, head_scores
-from lightning_modules.node_classification.segments import SegmentIndex
+from lightning_modules.segments import SegmentIndex
 
 ROW = torch.tensor([0, 0, 0, 1, 2, 2])
 COL = torch.tensor([1, 3, 1, 0, 2, 3])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_modules.node_classification.segments import SegmentIndex, propagate, segment_softmax
+from lightning_modules.segments import SegmentIndex, propagate, segment_softmax
 
 ROW = torch.tensor([0, 0, 0, 1, 2, 2])
 COL = torch.tensor([1, 3, 1, 0, 2, 3])

@@ -104,6 +104,36 @@ class SegmentIndex:
             count=_narrow(count, largest),
         )
 
+    @classmethod
+    def of_symmetric(cls, row: Tensor, col: Tensor, ptr: Tensor, reverse: Tensor) -> "SegmentIndex":
+        """Index the edges of a graph that holds both directions of each; nothing is sorted or checked.
+
+        The edges that read item j are the reverses of those into centre j, so the transposed order is known.
+        Unlike with :meth:`build`, a centre may have no edge: its sums are 0, its softmax has no member.
+
+        Args:
+            row: ``[R]``, target of each edge, ascending.
+            col: ``[R]``, its source.
+            ptr: ``[N + 1]``, edges into node i are ``ptr[i]:ptr[i + 1]``.
+            reverse: ``[R]``, number of the opposite edge.
+        """
+        largest = max(row.numel(), ptr.numel())
+        row, col, ptr, reverse = (_narrow(index, largest) for index in (row, col, ptr, reverse))
+        count = torch.arange(row.numel(), device=row.device, dtype=row.dtype)
+        return cls(ptr, row, col, ptr.numel() - 1, t_ptr=ptr, t_perm=reverse, count=count)
+
+    @classmethod
+    def of_rows(cls, row: Tensor, ptr: Tensor) -> "SegmentIndex":
+        """Index rows that each read themselves and are sorted by centre; nothing is checked.
+
+        Args:
+            row: ``[R]``, centre of each row, ascending.
+            ptr: ``[N + 1]``, rows of centre i are ``ptr[i]:ptr[i + 1]``.
+        """
+        row, ptr = (_narrow(index, max(row.numel(), ptr.numel())) for index in (row, ptr))
+        count = torch.arange(row.numel(), device=row.device, dtype=row.dtype)
+        return cls(ptr, row, None, row.numel(), t_ptr=None, t_perm=None, count=count)
+
     @property
     def num_groups(self) -> int:
         """Number of centres N."""
@@ -125,6 +155,12 @@ class SegmentIndex:
     def sum(self, values: Tensor) -> Tensor:
         """Sum over the rows of each centre: ``[R, K] -> [N, K]``."""
         return F.embedding_bag(self.count, values, self.ptr, mode="sum", include_last_offset=True)
+
+    def differentiable_sum(self, values: Tensor) -> Tensor:
+        """:meth:`sum` as a node of the autograd graph, in at least float32."""
+        dtype = torch.promote_types(values.dtype, torch.float32)
+        out: Tensor = _SumFunction.apply(values.to(dtype), self)
+        return out
 
     def sum_by_item(self, values: Tensor) -> Tensor:
         """Sum over the rows that read each item: ``[R, K] -> [M, K]``."""
@@ -203,6 +239,19 @@ def segment_softmax(scores: Tensor, index: SegmentIndex) -> Tensor:
     """
     exps = (scores - index.centres(index.max(scores))).exp_()
     return exps.div_(index.centres(index.sum(exps)))
+
+
+class _SumFunction(Function):
+    """Sum over the rows of each centre; the backward pass hands each row its centre's gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, index: SegmentIndex) -> Tensor:
+        ctx.index = index
+        return index.sum(values)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return ctx.index.centres(grad), None
 
 
 class _PropagateFunction(Function):
