@@ -45,10 +45,10 @@ BASE_GRAPHS: dict[str, tuple[tuple[int, int], ...]] = {
 class FactorGraphsDataModule(GraphSetDataModule):
     """Graphs of 15 nodes, each the sum of half of the first ``num_classes`` base graphs.
 
-    Features are the rows of the summed adjacency matrix (0, 1, or more where base graphs overlap), so a node's
-    features name its neighbours by their position: relabelling the nodes also permutes the features, and no
-    network on them is indifferent to it. 70 % of the graphs are for training, 10 % for validation, 20 % for
-    testing, in the order in which they are generated.
+    Features are the rows of the summed adjacency matrix (0, 1, or more where base graphs overlap), so that a
+    node's features name its neighbours by their position: relabelling the nodes also permutes the features,
+    and no network on them is indifferent to it. 70 % of the graphs are for training, 10 % for validation,
+    20 % for testing, in the order in which they are generated.
 
     Args:
         in_channels: nodes of a graph, 15.

@@ -75,8 +75,8 @@ class GraphSet:
 
     def to(self, device: torch.device) -> "GraphSet":
         """All tensors on ``device``."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return GraphSet(**{name: None if v is None else v.to(device) for name, v in values.items()})
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: t.to(device) for name, t in tensors.items() if t is not None})
 
     def take(self, graphs: Tensor) -> "GraphSet":
         """The graphs of some numbers ``[g]`` long, in that order."""
@@ -378,7 +378,7 @@ def split_in_order(graphs: GraphSet, shares: Mapping[Split, float]) -> dict[Spli
 
     Args:
         graphs: all of them.
-        shares: of each split, in order, adding up to 1; each split gets its share, rounded down, the last the rest.
+        shares: of each split, in order, adding up to 1; each gets its share rounded down, the last the rest.
     """
     splits: dict[Split, GraphSet] = {}
     start = 0

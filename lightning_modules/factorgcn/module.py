@@ -1,5 +1,6 @@
 """Training of FactorGCN: the task's loss plus that of recognising factors."""
 
+import math
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -13,11 +14,11 @@ from harness.annotations import (
     Probability,
 )
 from harness.errors import UserError
-from lightning_modules.factorgcn.layers import FactorDiscriminator, FactorGraphConv
 from lightning_modules.factorgcn.losses import balance_loss, discriminator_accuracy, discriminator_loss
+from lightning_modules.factorgcn.network import FactorNetwork
 from lightning_modules.graph_prediction.batch import Graphs
 from lightning_modules.graph_prediction.module import Batch, GraphPredictor
-from lightning_modules.graph_prediction.networks import GraphNetwork, LayerOutput, check_network
+from lightning_modules.graph_prediction.networks import Frame, LayerOutput, check_network
 from lightning_modules.graph_prediction.targets import task_loss
 
 
@@ -61,6 +62,7 @@ class FactorGCN(GraphPredictor):
     """
 
     task = "graph_prediction"
+    network: FactorNetwork
     training_only: ClassVar[tuple[str, ...]] = (
         *GraphPredictor.training_only,
         "discriminator_weight",
@@ -100,76 +102,58 @@ class FactorGCN(GraphPredictor):
         for number in factors:
             if hidden_channels % number:
                 raise UserError(
-                    f"model.factors={list(factors)}: each must divide model.hidden_channels={hidden_channels},"
-                    f" and {number} does not. Try model.hidden_channels={number * 8}."
+                    f"model.factors={list(factors)}: each must divide"
+                    f" model.hidden_channels={hidden_channels}, and {number} does not."
+                    f" Try model.hidden_channels={math.lcm(*factors) * 8}."
                 )
         check_network(target, readout, measured_layer, len(factors))
         self.factors = list(factors)
         self.discriminator_weight, self.balance_weight = discriminator_weight, balance_weight
-        self._layer: dict[str, Any] = {"temperature": temperature, "norm": norm}
-        self._frame: dict[str, Any] = {
-            "in_channels": in_channels,
-            "embedding_channels": embedding_channels,
-            "hidden_channels": hidden_channels,
-            "num_layers": len(factors),
-            "out_channels": num_classes,
-            "activation": activation,
-            "batch_norm": batch_norm,
-            "size_norm": size_norm,
-            "residual": residual,
-            "readout": readout,
-            "dropout": dropout,
-            "of_nodes": target == "node_class",
-        }
+        self._temperature, self._norm = temperature, norm
+        self._frame = Frame(
+            in_channels=in_channels,
+            embedding_channels=embedding_channels,
+            hidden_channels=hidden_channels,
+            num_layers=len(factors),
+            out_channels=num_classes,
+            activation=activation,
+            batch_norm=batch_norm,
+            size_norm=size_norm,
+            residual=residual,
+            readout=readout,
+            dropout=dropout,
+            of_nodes=target == "node_class",
+        )
         self.network = self.make_network()
-        self.averages = nn.ModuleDict(
-            {
-                f"{name}_{number}": MeanMetric(nan_strategy="disable")
-                for number, count in enumerate(factors, start=1)
-                for name in ("dis_loss", "dis_acc")
-                if count > 1 and discriminator_weight > 0
-            }
-            | {"task_loss": MeanMetric(nan_strategy="disable")}
-        )
+        recognised = [number for number, count in enumerate(factors, start=1) if count > 1]
+        names = [f"dis_{name}_{number}" for number in recognised for name in ("loss", "acc")]
+        names = ["task_loss", *(names if discriminator_weight > 0 else [])]
+        self.averages = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})
 
-    def make_network(self) -> GraphNetwork:
-        network = GraphNetwork(make_layer=self._make_layer, **self._frame)
-        width = self._frame["hidden_channels"]
-        # drawn after the layers, so that a network without them would begin with the same weights
-        network.discriminators = nn.ModuleList(
-            FactorDiscriminator(width // count, count) for count in self.factors
-        )
-        return network
-
-    def _make_layer(self, number: int, in_channels: int) -> FactorGraphConv:
-        width, count = self._frame["hidden_channels"], self.factors[number]
-        return FactorGraphConv(in_channels, width, count, **self._layer)
-
-    def discriminate(self, number: int, found: LayerOutput, graphs: Graphs) -> Tensor:
-        """Logits ``[B, K, K]`` of the discriminator of layer ``number``, from 0 on."""
-        discriminators: Any = self.network.discriminators
-        logits: Tensor = discriminators[number](found, graphs)
-        return logits
+    def make_network(self) -> FactorNetwork:
+        return FactorNetwork(self._frame, self.factors, self._temperature, self._norm)
 
     def training_loss(
         self, batch: Batch, predicted: Tensor, graphs: Graphs, found: list[LayerOutput]
     ) -> Tensor:
         loss = task_loss(self.target, predicted, batch["y"])
-        self.averages["task_loss"].update(loss.detach().expand(graphs.num_graphs))
+        self._note("task_loss", loss, graphs)
         for number, (count, output) in enumerate(zip(self.factors, found, strict=True)):
-            if count == 1:
-                continue
-            if self.discriminator_weight > 0:
-                logits = self.discriminate(number, output, graphs)
+            if count > 1 and self.discriminator_weight > 0:
+                logits = self.network.recognise(number, output, graphs)
                 lost = discriminator_loss(logits)
                 loss = loss + self.discriminator_weight * lost
-                for name, value in (("loss", lost), ("acc", discriminator_accuracy(logits))):
-                    average = self.averages[f"dis_{name}_{number + 1}"]
-                    average.update(value.detach().expand(graphs.num_graphs))
-            if self.balance_weight > 0:
+                self._note(f"dis_loss_{number + 1}", lost, graphs)
+                self._note(f"dis_acc_{number + 1}", discriminator_accuracy(logits), graphs)
+            if count > 1 and self.balance_weight > 0:
                 assert output.factors is not None
                 loss = loss + self.balance_weight * balance_loss(output.factors, graphs)
         return loss
+
+    def _note(self, name: str, value: Tensor, graphs: Graphs) -> None:
+        # once per graph, so that a short last batch counts for less
+        average: Any = self.averages[name]
+        average.update(value.detach().expand(graphs.num_graphs))
 
     def train_averages(self) -> dict[str, Any]:
         return {f"train/{name}": average for name, average in self.averages.items()}

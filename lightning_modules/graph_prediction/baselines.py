@@ -14,7 +14,7 @@ from lightning_modules.graph_prediction.layers import (
     MLPLayer,
 )
 from lightning_modules.graph_prediction.module import GraphPredictor
-from lightning_modules.graph_prediction.networks import GraphNetwork, check_network
+from lightning_modules.graph_prediction.networks import Frame, GraphNetwork, check_network
 
 
 class GraphBaseline(GraphPredictor):
@@ -78,10 +78,11 @@ class GraphBaseline(GraphPredictor):
         settings = (optimizer, scheduler, stop_below_lr, measured_layer)
         super().__init__(num_classes, target, folds, protocol, *settings)
         self.save_hyperparameters()
-        needed: dict[str, Any] = {
+        needs: dict[str, dict[str, Any]] = {
             "gat": {"heads": heads, "negative_slope": negative_slope},
             "disengcn": {"heads": heads, "routing_steps": routing_steps},
-        }.get(layer, {})
+        }
+        needed = needs.get(layer, {})
         for key, value in needed.items():
             if value is None:
                 raise UserError(f"model.{key}=null: model.layer={layer} needs a number. Try model.{key}=4.")
@@ -93,27 +94,27 @@ class GraphBaseline(GraphPredictor):
         check_network(target, readout, measured_layer, num_layers)
         self._layer, self._heads = layer, heads or 1
         self._routing_steps, self._negative_slope = routing_steps or 1, negative_slope or 0.0
-        self._frame: dict[str, Any] = {
-            "in_channels": in_channels,
-            "embedding_channels": embedding_channels,
-            "hidden_channels": hidden_channels,
-            "num_layers": num_layers,
-            "out_channels": num_classes,
-            "activation": activation,
-            "batch_norm": batch_norm,
-            "size_norm": size_norm,
-            "residual": residual,
-            "readout": readout,
-            "dropout": dropout,
-            "of_nodes": target == "node_class",
-        }
+        self._frame = Frame(
+            in_channels=in_channels,
+            embedding_channels=embedding_channels,
+            hidden_channels=hidden_channels,
+            num_layers=num_layers,
+            out_channels=num_classes,
+            activation=activation,
+            batch_norm=batch_norm,
+            size_norm=size_norm,
+            residual=residual,
+            readout=readout,
+            dropout=dropout,
+            of_nodes=target == "node_class",
+        )
         self.network = self.make_network()
 
     def make_network(self) -> GraphNetwork:
-        return GraphNetwork(make_layer=self._make_layer, **self._frame)
+        return GraphNetwork(self._frame, self._make_layer)
 
     def _make_layer(self, number: int, in_channels: int) -> nn.Module:
-        width = self._frame["hidden_channels"]
+        width = self._frame.hidden_channels
         if self._layer == "gcn":
             return GCNLayer(in_channels, width)
         if self._layer == "gat":

@@ -68,8 +68,9 @@ class Graphs:
     @cached_property
     def self_loops(self) -> Tensor:
         """Edges of each node to itself, ``[n]``, 0 or 1, in the type of the degrees."""
-        edges = self.edges
-        return edges.sum((edges.col == edges.row).unsqueeze(1).to(self.in_degree.dtype)).squeeze(1)
+        assert self.edges.col is not None
+        own = torch.eq(self.edges.col, self.edges.row)
+        return self.edges.sum(own.unsqueeze(1).to(self.in_degree.dtype)).squeeze(1)
 
     def pooled_sum(self, x: Tensor) -> Tensor:
         """Sum over the nodes of each graph, ``[n, F] -> [B, F]``; differentiable."""

@@ -101,8 +101,8 @@ def assign(costs: Floats, sizes: NDArray[np.int64], numbers: NDArray[np.int64]) 
     """Assigns predictions to relations so that the sum of differing entries is least, graph by graph.
 
     Costs are small integers that tie often, and an assignment by index then looks consistent by itself: equal
-    weights everywhere reach a C-Score of 0.5. With the predictions in random order they do not. The relations of
-    a graph come in random order both times, as the authors' generator has them.
+    weights everywhere reach a C-Score of 0.5. With the predictions in random order they do not. The relations
+    of a graph come in random order both times, as the authors' generator has them.
 
     A relation beyond the K that can be assigned is compared with no edges at all.
 
@@ -137,7 +137,7 @@ _TIES, _WEIGHTS = 1, 2  # so that the two kinds of random numbers of a graph are
 
 
 def matched_factors(costs: Floats, sizes: NDArray[np.int64]) -> dict[int, int]:
-    """Which prediction stands for which relation of one graph, ``{t: k}``; costs ``[P, K]``, sizes ``[P]``."""
+    """Which prediction stands for which relation of a graph, ``{t: k}``; costs ``[P, K]``, sizes ``[P]``."""
     from scipy.optimize import linear_sum_assignment
 
     present = np.flatnonzero(sizes)

@@ -59,8 +59,11 @@ class Disentanglement(Metric):
         numbers = batch["index"].cpu().numpy()
         own = undirected_edges(
             factors.detach().double().cpu().numpy(),
-            *(batch[name].cpu().numpy() for name in ("edge_factors", "edge_index", "reverse", "batch")),
-            num_graphs=len(numbers),
+            batch["edge_factors"].cpu().numpy(),
+            batch["edge_index"].cpu().numpy(),
+            batch["reverse"].cpu().numpy(),
+            batch["batch"].cpu().numpy(),
+            len(numbers),
         )
         extreme = ((factors < SATURATED) | (factors > 1 - SATURATED)).sum()
         self.saturated += torch.tensor([float(extreme), factors.numel()], dtype=torch.float64).to(self.device)

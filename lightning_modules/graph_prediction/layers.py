@@ -98,8 +98,8 @@ class DisenGCNLayer(nn.Module):
 
     The input is projected to K channels, ``z``, each of length 1. Then, T times,
     ``p[j -> i, k] = softmax over k of <z[j, k], u[i, k]>`` and
-    ``u[i, k] = normalise(z[i, k] + sum over j of p[j -> i, k] z[j, k])``, beginning with ``u = z``. The last p
-    are the factors.
+    ``u[i, k] = normalise(z[i, k] + sum over j of p[j -> i, k] z[j, k])``, beginning with ``u = z``. The last
+    p are the factors.
 
     Args:
         in_channels: width of the input.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from pytorch_lightning import LightningDataModule, Trainer
 from torch import Tensor
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric
 
 from harness.annotations import ClassSpec
 from harness.errors import UserError

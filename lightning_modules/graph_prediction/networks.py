@@ -1,13 +1,13 @@
 """The frame that all networks for small graphs share: input, layers with what follows each, readout."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.annotations import PositiveInt, Probability
 from harness.errors import UserError
 from lightning_modules.graph_prediction.batch import Graphs
 from lightning_modules.graph_prediction.readouts import JumpingReadout, MeanReadout, MLPReadout
@@ -39,67 +39,76 @@ class LayerOutput(NamedTuple):
     weights: Tensor | None = None
 
 
-class GraphNetwork(nn.Module):
-    """Layers over the nodes of many graphs, then a readout.
+@dataclass(frozen=True)
+class Frame:
+    """What a network consists of, but for its layers.
 
-    After each layer, in this order: division by the root of the graph's size, batch normalisation, activation.
-
-    Args:
+    Attributes:
         in_channels: width of the features, or number of node types where they are embedded.
         embedding_channels: width of the embedding of node types; None where nodes have features.
-        make_layer: the layer of a number for an input of a width, which returns a :class:`LayerOutput`.
         hidden_channels: width H of every layer's output.
         num_layers: how many.
         out_channels: predictions C.
         activation: after each layer.
         batch_norm: over the nodes of the batch. Under DDP its statistics are those of a process's share.
-        size_norm: the division (benchmarking-gnns, arXiv 2003.00982).
+        size_norm: features divided by the root of the graph's size (benchmarking-gnns, arXiv 2003.00982).
         residual: adds a layer's input, through a linear map where the widths differ.
         readout: ``mean``, ``jumping`` or ``mlp``, see ``readouts.py``.
         dropout: of ``jumping`` on each level's contribution.
         of_nodes: predicts each node; with ``mlp`` alone.
+    """
+
+    in_channels: int
+    embedding_channels: int | None
+    hidden_channels: int
+    num_layers: int
+    out_channels: int
+    activation: Activation
+    batch_norm: bool
+    size_norm: bool
+    residual: bool
+    readout: Readout
+    dropout: float
+    of_nodes: bool
+
+
+class GraphNetwork(nn.Module):
+    """Layers over the nodes of many graphs, then a readout.
+
+    After each layer, in this order: division by the root of the graph's size, the layer's input, batch
+    normalisation, activation.
+
+    Args:
+        frame: everything but the layers.
+        make_layer: the layer of a number for an input of a width, which returns a :class:`LayerOutput`.
 
     Shapes:
         input the batch's graphs; output predictions ``[B, C]``, or ``[n, C]`` of nodes, and what each layer
         found.
     """
 
-    def __init__(
-        self,
-        in_channels: PositiveInt,
-        embedding_channels: PositiveInt | None,
-        make_layer: Callable[[int, int], nn.Module],
-        hidden_channels: PositiveInt,
-        num_layers: PositiveInt,
-        out_channels: PositiveInt,
-        activation: Activation,
-        batch_norm: bool,
-        size_norm: bool,
-        residual: bool,
-        readout: Readout,
-        dropout: Probability,
-        of_nodes: bool,
-    ) -> None:
+    def __init__(self, frame: Frame, make_layer: Callable[[int, int], nn.Module]) -> None:
         super().__init__()
-        self.size_norm = size_norm
-        self.activation = activation
-        self.embedding = None if embedding_channels is None else nn.Embedding(in_channels, embedding_channels)
-        widths = [embedding_channels or in_channels, *[hidden_channels] * num_layers]
+        hidden, count = frame.hidden_channels, frame.num_layers
+        width = frame.embedding_channels or frame.in_channels
+        widths = [width, *[hidden] * count]
+        self.size_norm, self.activation = frame.size_norm, frame.activation
+        self.embedding = None if frame.embedding_channels is None else nn.Embedding(frame.in_channels, width)
         self.layers = nn.ModuleList(make_layer(number, width) for number, width in enumerate(widths[:-1]))
         self.norms = nn.ModuleList(
-            nn.BatchNorm1d(hidden_channels) if batch_norm else nn.Identity() for _ in range(num_layers)
+            nn.BatchNorm1d(hidden) if frame.batch_norm else nn.Identity() for _ in range(count)
         )
         self.shortcuts = nn.ModuleList(
-            nn.Identity() if width == hidden_channels else nn.Linear(width, hidden_channels, bias=False)
-            for width in (widths[:-1] if residual else [])
+            nn.Identity() if width == hidden else nn.Linear(width, hidden, bias=False)
+            for width in (widths[:-1] if frame.residual else [])
         )
         self.readout: nn.Module
-        if readout == "mean":
-            self.readout = MeanReadout(hidden_channels, out_channels)
-        elif readout == "jumping":
-            self.readout = JumpingReadout(widths, out_channels, dropout)
+        if frame.readout == "mean":
+            self.readout = MeanReadout(hidden, frame.out_channels)
+        elif frame.readout == "jumping":
+            self.readout = JumpingReadout(widths, frame.out_channels, frame.dropout)
         else:
-            self.readout = MLPReadout(hidden_channels, out_channels, of_nodes)
+            self.readout = MLPReadout(hidden, frame.out_channels, frame.of_nodes)
 
     def forward(self, graphs: Graphs) -> tuple[Tensor, list[LayerOutput]]:
         x = graphs.x if self.embedding is None else self.embedding(graphs.x)

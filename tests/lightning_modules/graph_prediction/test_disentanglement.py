@@ -1,4 +1,4 @@
-"""GED_E and C-Score: the specification's numbers, an exhaustive reference, and what batches change (nothing)."""
+"""GED_E and C-Score: the specification's numbers, an exhaustive reference, and batches that do not matter."""
 
 import itertools
 
