@@ -2,7 +2,8 @@
 
 A file is looked for under ``paths.data``, then under ``paths.cache``. What is missing is downloaded over
 verified TLS into the first of the two that can be written to. A file that is there but differs from what
-was published stops the run: it may be the user's only copy, so it is never replaced in silence.
+was published stops the run: it may be the user's only copy, so it is never replaced in silence. Of a file
+whose hash is published nowhere the one found on first use is compared, see :mod:`datamodules.first_use`.
 
 Beside a downloaded file two helpers may remain: ``<file>.part``, an unfinished download which the next run
 continues (and discards if it turns out wrong), and ``.download.lock``, an empty file which lets two
@@ -30,6 +31,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from datamodules import first_use
 from harness.errors import UserError
 
 _CHUNK = 1 << 18  # bytes
@@ -45,12 +47,20 @@ class RemoteFile:
     Attributes:
         path: where it lies below the folder of data sets, ``planetoid/Cora/raw/ind.cora.x``.
         url: where it is published; https.
-        sha256: lower-case hashes of the copies that are accepted, the published file's first.
+        sha256: lower-case hashes of the copies that are accepted, the published file's first; empty where
+            none is known: then any file is, if it is the same one each time.
+        on_first_use: so it is beside known copies too, the published file's own hash being unknown.
     """
 
     path: str
     url: str
-    sha256: tuple[str, ...]
+    sha256: tuple[str, ...] = ()
+    on_first_use: bool = False
+
+    @property
+    def on_trust(self) -> bool:
+        """Whether a file of no known hash is recorded instead of refused."""
+        return self.on_first_use or not self.sha256
 
 
 @dataclass(frozen=True)
@@ -99,8 +109,8 @@ def fetch(
         One existing path per file, in order.
 
     Raises:
-        UserError: an existing file differs from the published one, there is no network, the server
-            fails or sends something else, the disk is full, or neither folder can be written to.
+        UserError: an existing file differs from the published or the recorded one, there is no network, the
+            server fails or sends something else, the disk is full, or neither folder can be written to.
     """
     missing = next((file for file in files if locate(file, root, cache) is None), None)
     if missing is not None:
@@ -114,11 +124,10 @@ def fetch(
         if path is None:
             with _explained(name, file, root, cache, stand_in):
                 _check_scheme(file.url, allow_loopback_http)
-                path = _download(
-                    name, file, _writable_target(file, root, cache), patience, allow_loopback_http
-                )
+                target = _writable_target(file, root, cache)
+                path = _download(name, file, target, cache, patience, allow_loopback_http)
         else:
-            _verify(name, path, _sha256_of_file(path), file.sha256)
+            _verify(name, file, path, _sha256_of_file(path), cache)
         paths.append(path)
     return paths
 
@@ -133,7 +142,7 @@ def read_verified(name: str, file: RemoteFile, root: str, cache: str) -> bytes:
         cache: second place to look.
 
     Raises:
-        UserError: the file is missing or its SHA-256 is not an accepted one.
+        UserError: the file is missing, or its SHA-256 is not an accepted one or the one recorded.
     """
     path = locate(file, root, cache)
     if path is None:
@@ -142,7 +151,7 @@ def read_verified(name: str, file: RemoteFile, root: str, cache: str) -> bytes:
             "Call prepare_data() first: it fetches what is missing."
         )
     content = path.read_bytes()
-    _verify(name, path, hashlib.sha256(content).hexdigest(), file.sha256)
+    _verify(name, file, path, hashlib.sha256(content).hexdigest(), cache)
     return content
 
 
@@ -155,13 +164,16 @@ def locate(file: RemoteFile, root: str, cache: str) -> Path | None:
     return None
 
 
-def _verify(name: str, path: Path, found: str, expected: tuple[str, ...]) -> None:
-    if found not in expected:
+def _verify(name: str, file: RemoteFile, path: Path, found: str, cache: str) -> None:
+    if found in file.sha256:
+        return
+    if not file.on_trust:
         raise UserError(
             f"data={name}: {path} is not the published file (altered or truncated): SHA-256 expected "
-            f"{' or '.join(expected)}, found {found}. It was not opened. Delete it and run again to download "
-            "it, or point paths.data at a folder with the original."
+            f"{' or '.join(file.sha256)}, found {found}. It was not opened. Delete it and run again to "
+            "download it, or point paths.data at a folder with the original."
         )
+    first_use.confirm(name, str(path), file.path, found, cache)
 
 
 def _sha256_of_file(path: Path) -> str:
@@ -265,28 +277,36 @@ def _writable_target(file: RemoteFile, root: str, cache: str) -> Path:
 
 
 def _download(
-    name: str, file: RemoteFile, target: Path, patience: Patience, allow_loopback_http: bool
+    name: str, file: RemoteFile, target: Path, cache: str, patience: Patience, allow_loopback_http: bool
 ) -> Path:
     """Downloads to ``<target>.part``, verifies, then moves into place in one step."""
     with FileLock(target.parent / ".download.lock"):
         if target.is_file():  # another process was faster
-            _verify(name, target, _sha256_of_file(target), file.sha256)
+            _verify(name, file, target, _sha256_of_file(target), cache)
             return target
         part = target.with_name(target.name + ".part")
+        if file.on_trust:  # no hash would tell a leftover of another version
+            part.unlink(missing_ok=True)
         transfer = _Transfer(file.url, part, allow_loopback_http)
         continued = part.exists()
         found = transfer.collect(patience)
-        if found not in file.sha256 and continued:
+        if continued and found not in file.sha256:
             # The leftover of an earlier run may be what is wrong: once more from the first byte.
             part.unlink()
             found = transfer.collect(patience)
         if found not in file.sha256:
-            part.unlink()
-            raise UserError(
-                f"data={name}: {file.url} sent something else than the published file: SHA-256 expected "
-                f"{' or '.join(file.sha256)}, found {found}. It was discarded unopened. Try again later, or "
-                "set paths.data=<folder> to a folder that holds the original."
-            )
+            try:
+                if file.on_trust:
+                    first_use.confirm(name, file.url, file.path, found, cache)
+                else:
+                    raise UserError(
+                        f"data={name}: {file.url} sent something else than the published file: SHA-256 "
+                        f"expected {' or '.join(file.sha256)}, found {found}. It was discarded unopened. Try "
+                        "again later, or set paths.data=<folder> to a folder that holds the original."
+                    )
+            except UserError:
+                part.unlink()
+                raise
         part.replace(target)
     return target
 

@@ -206,10 +206,14 @@ class GraphLoader(ResumableLoader):
         # one transfer for the whole epoch: one for each batch would make a GPU wait for the CPU
         order = torch.cat(shares).to(self.graphs.ptr.device)
         for share in order.split([len(share) for share in shares]):
-            batch = self.graphs.batch(share)
-            if self.one_hot:
-                batch["x"] = torch.nn.functional.one_hot(batch["x"].long(), self.one_hot).float()
-            yield batch
+            yield self.batch(share)
+
+    def batch(self, graphs: Tensor) -> Batch:
+        """The batch of some graphs, ``[B]`` long, on the device of the set."""
+        batch = self.graphs.batch(graphs)
+        if self.one_hot:
+            batch["x"] = torch.nn.functional.one_hot(batch["x"].long(), self.one_hot).float()
+        return batch
 
 
 class GraphSetDataModule(LightningDataModule):
