@@ -34,6 +34,9 @@ class ExperimentModule(LightningModule):
     monitor: ClassVar[str | None] = "val/loss"
     """What ``callbacks.best_weights.monitor=auto`` stands for; None for a method whose last weights count."""
 
+    plateau_metric: ClassVar[str | None] = None
+    """What the schedule ``ReduceLROnPlateau`` looks at; None for a method that cannot have it."""
+
     progress_metrics: ClassVar[tuple[str, ...]] = ()
     """Names of the metrics to show while training goes on; empty for all."""
 

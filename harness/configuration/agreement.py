@@ -32,6 +32,7 @@ def check_agreement(
     problems = _check_facts(config.get("model"), config.get("data"))
     problems += _check_monitors(config.get("callbacks"), model)
     problems += _check_networks(config.get("hardware"), model, choices)
+    problems += _check_plateau(config.get("model"), model, choices)
     problems += _check_task(model, data, choices, conf)
     problems += _check_requires(config, model, choices)
     return problems
@@ -91,6 +92,21 @@ def _check_networks(hardware: Any, model: ClassInfo | None, choices: Mapping[str
             )
         )
     return problems
+
+
+def _check_plateau(node: Any, model: ClassInfo | None, choices: Mapping[str, str]) -> list[Problem]:
+    """A schedule that waits for a metric, of a method that gives it none."""
+    scheduler = node.get("scheduler") if isinstance(node, Mapping) else None
+    name = scheduler.get("name") if isinstance(scheduler, Mapping) else None
+    if name != "ReduceLROnPlateau" or model is None or model.attributes.get("plateau_metric"):
+        return []
+    return [
+        Problem(
+            "model.scheduler.name",
+            f"model.scheduler.name={name} waits for a metric, and model={choices.get('model')} steps its"
+            " schedule without one. Use StepLR, MultiStepLR or CosineAnnealingLR.",
+        )
+    ]
 
 
 def _check_task(

@@ -32,13 +32,7 @@ from harness.errors import UserError, nearest
 from harness.run_folder import check_writable
 
 # Schedules built from other schedules or from functions: plain values cannot describe them.
-_NOT_PLAIN_SCHEDULERS = (
-    "LambdaLR",
-    "MultiplicativeLR",
-    "SequentialLR",
-    "ChainedScheduler",
-    "ReduceLROnPlateau",
-)
+_NOT_PLAIN_SCHEDULERS = ("LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler")
 
 # Module, base class and narrower value types of what an ``optimizer`` or ``scheduler`` key may name.
 _ROLES: dict[str, tuple[str, str, Fields]] = {

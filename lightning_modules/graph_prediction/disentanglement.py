@@ -128,8 +128,9 @@ def assign(costs: Floats, sizes: NDArray[np.int64], numbers: NDArray[np.int64]) 
             rows, columns = linear_sum_assignment(cost[:, order])
             table[present[rows], order[columns]] += 1
         total = cost[rows, order[columns]].sum()
-        left = np.setdiff1d(np.arange(len(present)), rows)
-        distance[b] = (total + 2 * sizes[b, present[left]].sum()) / len(present)
+        if len(rows) < len(present):
+            total += 2 * np.delete(sizes[b, present], rows).sum()
+        distance[b] = total / len(present)
     return Assigned(distance, *tables)
 
 

@@ -14,6 +14,8 @@ from harness.errors import UserError
 from lightning_modules.experiment import ExperimentModule
 from lightning_modules.graph_prediction.batch import Graphs
 from lightning_modules.graph_prediction.disentanglement_metric import Disentanglement
+from lightning_modules.graph_prediction.factor_gallery import draw_factors
+from lightning_modules.graph_prediction.fold_pictures import draw_folds
 from lightning_modules.graph_prediction.folds import FoldAccuracy, Folds
 from lightning_modules.graph_prediction.networks import GraphNetwork, LayerOutput
 from lightning_modules.graph_prediction.targets import (
@@ -26,6 +28,8 @@ from lightning_modules.graph_prediction.targets import (
 from lightning_modules.optimizers import build_optimizer, build_scheduler
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from datamodules.graph_sets import GraphSetDataModule
 
 Batch = dict[str, Tensor]
@@ -60,6 +64,7 @@ class GraphPredictor(ExperimentModule):
     task = "graph_prediction"
     not_compiled = "torch.compile cannot trace its sparse sums and its own compiled loops"
     training_only: ClassVar[tuple[str, ...]] = ("dropout", "stop_below_lr")
+    plateau_metric = "val/loss"
     network: GraphNetwork
 
     def __init__(
@@ -176,7 +181,7 @@ class GraphPredictor(ExperimentModule):
         if self._scheduler_spec is None:
             return optimizer
         scheduler = build_scheduler(optimizer, self._scheduler_spec)
-        schedule = {"scheduler": scheduler, "interval": "epoch", "monitor": "val/loss"}
+        schedule = {"scheduler": scheduler, "interval": "epoch", "monitor": self.plateau_metric}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -281,6 +286,24 @@ class GraphPredictor(ExperimentModule):
                 true, found = names[truth], names[max(range(len(value)), key=value.__getitem__)]
             shares = {f"p({name})": f"{share:.6f}" for name, share in zip(names, value, strict=True)}
             yield key | {"true": true, "predicted": found, **shares}
+
+    # Pictures
+
+    def training_figure(self, rows: list[dict[str, Any]]) -> "Figure | None":
+        from harness.curves import training_curves
+
+        if self.folds > 1:
+            return None if not self._kept.curves[0] else draw_folds(self._kept.curves, self.folds)
+        if self.target == "multi_label":
+            return training_curves(rows, metric="f1", metric_label="Micro-F1 (%)")
+        if self.target == "value":
+            return training_curves(rows, metric="mae", metric_label="Mean absolute error", factor=1.0)
+        return None
+
+    def figures(
+        self, datamodule: LightningDataModule, published: dict[str, Any] | None
+    ) -> Iterator[tuple[str, "Figure"]]:
+        yield from draw_factors(self, graph_sets_of(datamodule))
 
 
 def _joined(names: tuple[str, ...], flags: list[Any]) -> str:
