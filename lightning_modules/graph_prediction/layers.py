@@ -123,10 +123,12 @@ class DisenGCNLayer(nn.Module):
         z = _normalised(self.linear(x).relu().unflatten(1, (self.channels, -1)))  # [n, K, d]
         u = z
         for _ in range(self.routing_steps):
-            shares = edge_dot(z, u, graphs.edges).softmax(dim=1)  # [m, K]
+            # down the columns of the transpose, as in class_log_probabilities
+            shares = edge_dot(z, u, graphs.edges).t().softmax(dim=0).t()  # [m, K]
             u = _normalised(z + factor_sum(shares, z, graphs.edges))
         return LayerOutput(u.flatten(1), shares.detach())
 
 
 def _normalised(x: Tensor) -> Tensor:
-    return nn.functional.normalize(x, dim=2)
+    """Each channel's vector at length 1, 0 staying 0; a product, which takes less time than a division."""
+    return x * x.square().sum(dim=2, keepdim=True).clamp(min=1e-24).rsqrt()
