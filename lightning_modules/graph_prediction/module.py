@@ -20,6 +20,7 @@ from lightning_modules.graph_prediction.folds import FoldAccuracy, Folds
 from lightning_modules.graph_prediction.networks import GraphNetwork, LayerOutput
 from lightning_modules.graph_prediction.targets import (
     Target,
+    in_order,
     shown,
     target_metrics,
     task_loss,
@@ -234,7 +235,7 @@ class GraphPredictor(ExperimentModule):
         return self._kept.predict(self.network, Graphs.of(batch), batch["fold"])
 
     def on_test_epoch_end(self) -> None:
-        metrics: dict[str, Any] = dict(self.test_metrics.compute())
+        metrics: dict[str, Any] = in_order(self.test_metrics.compute())
         if self.folds > 1:
             each = self.fold_accuracy.compute()
             metrics |= {"test/acc": each["acc"], "test/acc_std": each["acc_std"]}

@@ -37,7 +37,7 @@ def task_loss(target: Target, predicted: Tensor, y: Tensor) -> Tensor:
 
 
 def target_metrics(target: Target, split: str, num_classes: int) -> MetricCollection:
-    """Metrics of a split, the one that papers report first.
+    """Metrics of a split.
 
     ``f1`` (micro) and ``acc`` (all labels of a graph right); ``acc``; ``mae``; of nodes ``acc``, the mean of
     the classes' recalls.
@@ -54,6 +54,12 @@ def target_metrics(target: Target, split: str, num_classes: int) -> MetricCollec
     # no look at the values, which would make a GPU wait in every step
     metrics["loss"] = MeanMetric(nan_strategy="disable")
     return MetricCollection(metrics, prefix=f"{split}/", compute_groups=False)
+
+
+def in_order(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Values of :func:`target_metrics`, which come by the alphabet, with what papers report first."""
+    first = [name for name in metrics if name.rpartition("/")[2] in ("f1", "mae")]
+    return {name: metrics[name] for name in (*first, *metrics)}
 
 
 def update_metrics(
