@@ -26,7 +26,7 @@ def run(arguments: list[str]) -> int:
     """
     from harness.errors import UserError
     from harness.run_folder import secret_values, without_secrets
-    from harness.stopping import PRUNED_STATUS, Pruned
+    from harness.stopping import EXIT_STATUS, PRUNED_STATUS, Pruned, StoppedTogether
 
     secrets: set[str] = set()  # a sweep keeps what its jobs print
     try:
@@ -72,6 +72,14 @@ def run(arguments: list[str]) -> int:
     except Pruned as pruned:
         print(f"pruned: {pruned.reason}", file=sys.stderr)
         return PRUNED_STATUS
+    except StoppedTogether as stopped:
+        from harness.launch import is_first_process, launched
+
+        if is_first_process():
+            print(f"stopped by a signal{_how_to_go_on(stopped)}", file=sys.stderr)
+        elif launched() is None:
+            return 0  # Lightning kills the first process, which may still send its rows, for any other status
+        return EXIT_STATUS
     except SystemExit as stopped:
         print(f"stopped by a signal{_how_to_go_on(stopped)}", file=sys.stderr)
         return stopped.code if isinstance(stopped.code, int) and stopped.code else 143

@@ -13,7 +13,7 @@ from harness.annotations import NonNegativeFloat
 from harness.guards import diverged
 from harness.randomness import random_state, restore_random_state
 from harness.savepoints import Stage, metric_states, restore_metric_states, write_savepoint
-from harness.stopping import STOP, Stopped
+from harness.stopping import STOP, StoppedTogether
 
 _SHARE = 0.02  # of a phase's time, at most, that goes into writing savepoints
 
@@ -75,7 +75,6 @@ class Savepoints(Callback):
         self._restored = checkpoint["savepoint"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        STOP.take()
         self._last, self._validated = time.monotonic(), False
         if self._restored is None:
             return
@@ -113,12 +112,6 @@ class Savepoints(Callback):
         restore_random_state(own["random"])
         return True
 
-    def stop_requested(self, trainer: Trainer) -> bool:
-        """Whether any of the run's processes was told to stop; all of them must ask."""
-        if trainer.world_size == 1:
-            return STOP.requested
-        return trainer.strategy.reduce_boolean_decision(STOP.requested, all=False)
-
     def _is_due(self, waited: float) -> bool:
         if not self.every_seconds:
             return self.every_seconds == 0
@@ -126,13 +119,13 @@ class Savepoints(Callback):
 
     def _save_if_due(self, trainer: Trainer, stage: Stage) -> None:
         due = self._is_due(time.monotonic() - self._last)
-        stop = self.stop_requested(trainer)
+        stop = STOP.requested_of_any(trainer)
         if trainer.world_size > 1:  # all processes or none
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
         if due or stop:
             self.save(trainer, stage)
         if stop:
-            raise Stopped
+            raise StoppedTogether
 
 
 def _settle(loop: dict[str, Any], stage: Stage) -> None:

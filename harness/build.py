@@ -1,6 +1,7 @@
 """From the checked configuration to objects: module, data, callbacks, loggers, Trainer."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from harness.errors import UserError
 from harness.hardware import OWN_KEYS, prepare_module
 from harness.launch import cluster_environment
 from harness.library_errors import first_line, library_mistake
+from harness.stopping import STOP
 
 if TYPE_CHECKING:
     from pytorch_lightning import Callback, LightningDataModule, Trainer
@@ -29,6 +31,7 @@ class Run:
         datamodule: its data, fetched and set up.
         callbacks: those of the configuration.
         loggers: ``metrics.csv`` and those of the configuration.
+        together: open while several processes work at the run and none may leave the others alone.
     """
 
     config: dict[str, Any]
@@ -37,6 +40,7 @@ class Run:
     datamodule: "LightningDataModule"
     callbacks: Sequence["Callback"] = field(default_factory=list)
     loggers: Sequence["Logger"] = field(default_factory=list)
+    together: ExitStack = field(default_factory=ExitStack)
 
 
 def build(node: dict[str, Any], kind: str, key: str | None = None) -> Any:
@@ -104,17 +108,19 @@ def build_trainer(run: Run, **settings: Any) -> "Trainer":
 
     from callbacks.epoch_metrics import EpochEnd
     from callbacks.metric_log import MetricLog
+    from callbacks.stop_together import StopTogether
 
     settings, module = run.config["trainer"] | settings, run.module
     hardware = {key: value for key, value in run.config["hardware"].items() if key not in OWN_KEYS}
     if not module.automatic_optimization:
         settings = _for_own_steps(settings, module)
     environment = cluster_environment()
+    own = [MetricLog(settings.get("log_every_n_steps", 50)), EpochEnd(), StopTogether()]
     try:
-        return Trainer(
+        trainer = Trainer(
             **{"num_sanity_val_steps": 0, "enable_model_summary": False} | settings,
             **hardware,
-            callbacks=[*run.callbacks, MetricLog(settings.get("log_every_n_steps", 50)), EpochEnd()],
+            callbacks=[*run.callbacks, *own],
             logger=list(run.loggers),
             default_root_dir=run.folder,
             limit_val_batches=0 if module.validates_itself else 1.0,
@@ -128,6 +134,12 @@ def build_trainer(run: Run, **settings: Any) -> "Trainer":
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer or hardware: {error}") from error
+    # Lightning's own answer to SIGTERM, which each fit and test installs, broadcasts from within the handler,
+    # where the other processes may be in the middle of another collective operation
+    trainer._signal_connector._sigterm_notifier_fn = STOP.handle  # type: ignore[method-assign]
+    if trainer.world_size > 1:
+        run.together.enter_context(STOP.deferred())
+    return trainer
 
 
 def _for_own_steps(settings: dict[str, Any], module: "ExperimentModule") -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import signal
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,7 +17,7 @@ from harness.checkpoints import verify_archive
 from harness.files import write_atomically
 from harness.metrics_csv import MetricsCSV
 from harness.savepoints import PREVIOUS, Savepoint
-from harness.stopping import STOP, Stopped
+from harness.stopping import STOP, StoppedTogether
 
 if TYPE_CHECKING:
     from pytorch_lightning import Trainer
@@ -91,7 +90,6 @@ class _Phases:
         self.savepoints.checkpoints = self.checkpoints
         self.savepoints.describe = self._describe
         self.metrics_csv = _one(run.loggers, MetricsCSV)
-        self.shared = ExitStack()  # held where several processes train: they stop together or not at all
         self.started = time.perf_counter()  # of the phase; moved back by the seconds of earlier sessions
 
     def go_through(self, savepoint: Savepoint | None) -> Record:
@@ -100,10 +98,9 @@ class _Phases:
             first = self._take_up(savepoint)
             if savepoint.stage == "done":
                 savepoint = None
-        with self.shared:
-            for index in range(first, len(self.module.phases)):
-                self._run_phase(index, savepoint)
-                savepoint = None
+        for index in range(first, len(self.module.phases)):
+            self._run_phase(index, savepoint)
+            savepoint = None
         (self.checkpoints / PREVIOUS).unlink(missing_ok=True)
         return self.record
 
@@ -139,16 +136,14 @@ class _Phases:
             {"max_epochs": savepoint.content["epoch"], "min_epochs": None} if savepoint and trained else {}
         )
         trainer = build_trainer(run, **limits)
-        if trainer.world_size > 1:
-            self.shared.enter_context(STOP.deferred())
         with STOP.deferred():
             self._fit(trainer, savepoint)
             if trained:
                 self.savepoints.restore(trainer, module)
             else:
                 self.savepoints.save(trainer, "trained")
-        if self.savepoints.stop_requested(trainer):
-            raise Stopped
+        if STOP.requested_of_any(trainer):
+            raise StoppedTogether
         if best is not None and best.restore(module):
             record.best_epochs[name] = best.best_epoch
             record.best_values[name] = best.best_value

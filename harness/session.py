@@ -41,6 +41,7 @@ from harness.run_folder import (
 from harness.run_log import run_log
 from harness.run_state import RunState, lock, read_state
 from harness.savepoints import Savepoint, in_last_place, read_savepoint
+from harness.stopping import STOP, StoppedTogether
 from harness.tracking.trackers import catch_up, check_trackers, log_results, preload
 from harness.trained import read_trained
 
@@ -165,15 +166,20 @@ def _execute(run: Run, savepoint: Savepoint | None) -> Record:
     """Does what ``mode`` asks for and leaves its predictions, pictures and log lines in the run's folder."""
     mode = run.config["mode"]
     try:
-        record = fit_phases(run, savepoint) if mode == "fit" else Record()
-        started = time.perf_counter()
-        trainer = build_trainer(run)
+        with run.together:
+            record = fit_phases(run, savepoint) if mode == "fit" else Record()
+            started = time.perf_counter()
+            trainer = build_trainer(run)
+            if mode == "predict":
+                outputs = trainer.predict(run.module, datamodule=run.datamodule)
+            else:
+                trainer.test(run.module, datamodule=run.datamodule, verbose=False)
+        if STOP.requested:  # after the last point that all processes reach
+            raise StoppedTogether
         if mode == "predict":
-            outputs = trainer.predict(run.module, datamodule=run.datamodule)
             if is_first_process():
                 write_predictions(run.folder / PREDICTIONS, run.module, run.datamodule, outputs or [])
         else:
-            trainer.test(run.module, datamodule=run.datamodule, verbose=False)
             tested = {name: float(value) for name, value in trainer.callback_metrics.items()}
             record.metrics = tested | record.metrics
             for logger in run.loggers:

@@ -5,6 +5,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
 
 EXIT_STATUS = 128 + signal.SIGTERM
 PRUNED_STATUS = 3
@@ -17,6 +21,10 @@ class Stopped(SystemExit):
 
     def __init__(self) -> None:
         super().__init__(EXIT_STATUS)
+
+
+class StoppedTogether(Stopped):
+    """All processes of the run, or its only one, have stopped at the same point; the first tells of it."""
 
 
 class Pruned(SystemExit):
@@ -32,14 +40,16 @@ class StopSignal:
 
     While a phase trains, an exception at any line would leave a state from which no exact continuation is
     possible; there the request is answered at the next batch, by ``callbacks/savepoints.py``. Several
-    processes of one run also stop together, at points that all of them reach.
+    processes of one run stop together, at points that all of them reach; of a test or prediction these are
+    in ``callbacks/stop_together.py``.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self._deferred = 0  # how many :meth:`deferred` are under way
 
-    def _handle(self, signum: int, frame: FrameType | None) -> None:
+    def handle(self, signum: int, _: FrameType | None) -> None:
+        """What Python calls when the signal has arrived."""
         self.requested = True
         if not self._deferred:
             raise Stopped
@@ -52,20 +62,12 @@ class StopSignal:
             return
         before = signal.getsignal(signal.SIGTERM)
         self.requested = False
-        self.take()
+        signal.signal(signal.SIGTERM, self.handle)
         try:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
-
-    def take(self) -> None:
-        """Puts this handler in place of another one.
-
-        Lightning's own, which every ``fit`` installs, broadcasts from within the handler, where the other
-        processes may be in the middle of another collective operation.
-        """
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._handle)
+            self.requested = False
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -75,6 +77,12 @@ class StopSignal:
             yield
         finally:
             self._deferred -= 1
+
+    def requested_of_any(self, trainer: "Trainer") -> bool:
+        """Whether any of the run's processes was told to stop; all of them must ask."""
+        if trainer.world_size == 1:
+            return self.requested
+        return trainer.strategy.reduce_boolean_decision(self.requested, all=False)
 
 
 STOP = StopSignal()
