@@ -109,6 +109,7 @@ def build_trainer(run: Run, **settings: Any) -> "Trainer":
     from callbacks.epoch_metrics import EpochEnd
     from callbacks.metric_log import MetricLog
     from callbacks.stop_together import StopTogether
+    from harness.checkpoint_io import PlainCheckpointIO
 
     settings, module = run.config["trainer"] | settings, run.module
     hardware = {key: value for key, value in run.config["hardware"].items() if key not in OWN_KEYS}
@@ -130,7 +131,7 @@ def build_trainer(run: Run, **settings: Any) -> "Trainer":
             # no_grad, not inference_mode: weights and caches made in a test stay usable for training
             inference_mode=False,
             use_distributed_sampler=False,  # the loaders of datamodules/ share a batch out by themselves
-            plugins=[environment] if environment else None,
+            plugins=[PlainCheckpointIO(), *([environment] if environment else [])],
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer or hardware: {error}") from error
