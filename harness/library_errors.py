@@ -17,8 +17,8 @@ _NO_MEMORY = (
 def library_mistake(error: Exception) -> str | None:
     """The sentence for an error that another configuration would not have; None where it may be a bug.
 
-    Known are what Lightning itself calls a misconfiguration, sizes that no memory holds, and whatever arises
-    in a callback or logger of Lightning's, all of which were chosen by the user.
+    Known are what Lightning itself calls a misconfiguration, sizes that no memory and numbers that no float
+    holds, and whatever arises in a callback or logger of Lightning's, all of which were chosen by the user.
 
     Args:
         error: with its traceback.
@@ -30,6 +30,11 @@ def library_mistake(error: Exception) -> str | None:
         return (
             f"this machine has not the memory for the settings of model and data ({first}). Make one of their"
             " sizes smaller, such as data.batch_size or model.hidden_channels."
+        )
+    if "without overflow" in str(error):
+        return (
+            f"a setting of model is too large for the numbers that torch computes with ({first}). Make it"
+            " smaller, such as model.optimizer.lr."
         )
     place = _plugin(error.__traceback__)
     if place:

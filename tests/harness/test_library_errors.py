@@ -42,6 +42,7 @@ def test_a_size_that_no_memory_holds_is_told_with_what_to_make_smaller(shape: tu
             ("+callbacks.x._target_=pytorch_lightning.callbacks.BackboneFinetuning",),
             "pytorch_lightning.callbacks.BackboneFinetuning cannot be used with this model",
         ),
+        (("model.optimizer.lr=1e38",), "too large for the numbers"),
         (("+trainer.limit_train_batches=0.5",), "trainer, hardware or callbacks: You requested to check 0.5"),
         (("+logger.x._target_=pytorch_lightning.loggers.CometLogger",), "logger.x: "),
     ],
