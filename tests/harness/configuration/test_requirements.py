@@ -205,6 +205,7 @@ def test_a_given_checkpoint_stands_in_place_of_the_words(tmp_path: Path) -> None
         (["~model.requires"], ["model=distillation starts from a trained teacher"]),
         (["requires.teacher=/x"], ["'requires.teacher'", "Write model.requires.teacher="]),
         (["+model.requires.judge=/x"], ["model.requires.judge", "starts from teacher"]),
+        (["model.requires.teacher.ckpt=/x"], ["has no keys", "Write model.requires.teacher=<run folder or"]),
         (["model.requires.teacher=/nowhere"], ["model.requires.teacher=/nowhere", "no such file"]),
         (["model.requires.teacher=https://a.b/c"], ["model.requires.teacher=https://a.b/c", "address"]),
         # the run's own mistakes come first
