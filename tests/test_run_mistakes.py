@@ -55,6 +55,7 @@ pytestmark = pytest.mark.usefixtures("as_before")
         (("data.num_classes=5",), r"data\.num_classes=5 does not agree"),
         (("model=spagan", "model.edge_cost=unit", "model.iterations=2"), r"model\.iterations must be 1"),
     ],
+        (("resume=",), r"resume= names nothing.*resume=auto"),
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_a_user_s_mistake_is_one_line_with_the_fix(

@@ -84,6 +84,11 @@ def parse(arguments: Sequence[str]) -> Request:
             raise _unknown_flag(word, words)
         else:
             key, equals, value = word.partition("=")
+            if key == "resume" and equals and not value.strip("'\""):
+                raise UserError(
+                    f"{word} names nothing, as an unset variable of a shell does. Give a folder,"
+                    " or resume=auto, or leave it out."
+                )
             # the shell leaves key=~/x as it is, and the override grammar has no tilde
             overrides.append(f"{key}{equals}{Path(value).expanduser()}" if value.startswith("~/") else word)
     if resolve and action != "config":

@@ -60,6 +60,7 @@ def results(row: dict[str, str]) -> dict[str, Any]:
         (["seed=0,1", "sweep=grids"], "Did you mean 'grid'?"),
         (["seed=0,1", "sweep.sampler=optuna"], "sweep=optuna"),
         (["seed=0,1", "resume=nowhere"], "resume=nowhere is no folder"),
+        (["seed=0,1", "resume=''"], "names nothing"),
         (["seed=0,1", "mode=test"], "needs a checkpoint"),
         (["seed=interval(0,1)"], "sweep=optuna"),
     ],
