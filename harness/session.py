@@ -39,7 +39,7 @@ from harness.run_folder import (
     write_config,
 )
 from harness.run_log import run_log
-from harness.run_state import RunState, lock, read_state
+from harness.run_state import RunState, is_finished, lock, read_state
 from harness.savepoints import Savepoint, in_last_place, read_savepoint
 from harness.stopping import STOP, StoppedTogether
 from harness.tracking.trackers import catch_up, check_trackers, log_results, preload
@@ -155,7 +155,7 @@ def _kept_or_removed(folder: Path, keep: bool, mode: str) -> Iterator[None]:
         raise
     except BaseException as error:
         keep = True
-        if mode == "fit":  # what can be gone on with
+        if mode == "fit" and not is_finished(folder):  # what can be gone on with
             error.run_folder = folder  # type: ignore[attr-defined]
         raise
     finally:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -53,9 +54,9 @@ pytestmark = pytest.mark.usefixtures("as_before")
         (("experiment=gat_cora",), r"experiment=gat_cora is not the preset of model=gat data=mini_citation"),
         (("experiment=gcn_cora",), "Write model=gcn data=cora"),
         (("data.num_classes=5",), r"data\.num_classes=5 does not agree"),
+        (("resume=",), r"resume= names nothing.*resume=auto"),
         (("model=spagan", "model.edge_cost=unit", "model.iterations=2"), r"model\.iterations must be 1"),
     ],
-        (("resume=",), r"resume= names nothing.*resume=auto"),
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
 def test_a_user_s_mistake_is_one_line_with_the_fix(
@@ -151,3 +152,12 @@ def test_the_keyboard_s_interrupt_ends_with_130(
     monkeypatch.setattr(session, "run_session", interrupted)
     assert command(tmp_path, *MINI) == 130
     assert capsys.readouterr().err == "stopped by the keyboard\n"
+
+
+def test_a_run_that_is_stopped_behind_its_results_is_not_to_be_gone_on_with(
+    tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "print_summary", lambda *args: signal.raise_signal(signal.SIGTERM))
+    assert command(tmp_path, *MINI, "~callbacks.pictures") == 143
+    assert capsys.readouterr().err.splitlines()[-1] == "stopped by a signal"
+    assert len(list(tmp_path.glob("runs/*/*/results.json"))) == 1
