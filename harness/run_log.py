@@ -70,6 +70,18 @@ class _Masking(logging.Formatter):
         return without_secrets(super().format(record), self._secrets)
 
 
+class _LogFile(logging.FileHandler):
+    """``run.log``; a line that a full disk does not take is lost, and what the run itself writes will tell."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):  # of lines that are still to be written
+            super().close()
+
+
 @contextmanager
 def run_log(folder: Path, secrets: Collection[str] = ()) -> Iterator[None]:
     """Sends log records, warnings and the traceback of a crash to ``run.log`` while it is open.
@@ -85,7 +97,7 @@ def run_log(folder: Path, secrets: Collection[str] = ()) -> Iterator[None]:
     console.setFormatter(_Masking("%(levelname)s: %(message)s", secrets))
     console.setLevel(logging.WARNING)
     log.addHandler(console)
-    handler = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    handler = _LogFile(folder / "run.log", encoding="utf-8")
     handler.setFormatter(_Masking("%(asctime)s %(levelname)s %(name)s: %(message)s", secrets))
     root = logging.getLogger()
     level = root.level

@@ -39,7 +39,7 @@ from harness.run_folder import (
     write_config,
 )
 from harness.run_log import run_log
-from harness.run_state import RunState, is_finished, lock, read_state
+from harness.run_state import FILE, RunState, is_finished, lock, read_state
 from harness.savepoints import Savepoint, in_last_place, read_savepoint
 from harness.stopping import STOP, StoppedTogether
 from harness.tracking.trackers import catch_up, check_trackers, log_results, preload
@@ -148,9 +148,12 @@ def _kept_or_removed(folder: Path, keep: bool, mode: str) -> Iterator[None]:
     except OSError as error:
         keep = True
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = f" ({error.filename})" if error.filename else ""
+            on = mode == "fit" and (folder / FILE).is_file()
+            fix = f"go on with python run.py resume={folder}" if on else "start the run anew."
             raise UserError(
-                f"no space is left for {folder}: what was written before stays there."
-                " Free some, or give another place with paths.runs=<folder>."
+                f"no space is left for {folder}{where}: what was written before stays there."
+                f" Free some, and {fix}"
             ) from error
         raise
     except BaseException as error:

@@ -1,5 +1,6 @@
 """What goes wrong: a user's mistake, a crash, an interrupt."""
 
+import errno
 import os
 import re
 import signal
@@ -152,6 +153,22 @@ def test_the_keyboard_s_interrupt_ends_with_130(
     monkeypatch.setattr(session, "run_session", interrupted)
     assert command(tmp_path, *MINI) == 130
     assert capsys.readouterr().err == "stopped by the keyboard\n"
+
+
+@pytest.mark.parametrize("file", [None, "/elsewhere/file"])
+def test_a_disk_that_gets_full_is_told_with_how_to_go_on(
+    tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch, file: str | None
+) -> None:
+    def full(*args: Any) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file)
+
+    monkeypatch.setattr(session, "_execute", full)
+    assert command(tmp_path, *MINI) == 2
+    (folder,) = tmp_path.glob("runs/*/*")
+    line = capsys.readouterr().err.splitlines()[-1]
+    where = "" if file is None else f" ({file})"
+    assert line.startswith(f"error: no space is left for {folder}{where}: what was written before stays")
+    assert line.endswith(f"Free some, and go on with python run.py resume={folder}")
 
 
 def test_a_run_that_is_stopped_behind_its_results_is_not_to_be_gone_on_with(
