@@ -35,9 +35,15 @@ class Trained:
         """Gives ``module`` the weights and the method's state.
 
         Raises:
-            UserError: if they do not fit.
+            UserError: if they do not fit, or are no numbers.
         """
         restore(module, self.content, self.path)
+        broken = [name for name, value in module.named_parameters() if not value.isfinite().all()]
+        if broken:
+            raise UserError(
+                f"{named(self.path, 'ckpt')}: {broken[0]} holds NaN or infinity: its training diverged."
+                " Train it anew, with a lower model.optimizer.lr."
+            )
 
 
 def read_trained(config: dict[str, Any], words: Sequence[str]) -> tuple[dict[str, Any], Trained]:

@@ -1,5 +1,6 @@
 """A command that tests or predicts takes over the settings of its checkpoint, and contradicts it in vain."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,16 @@ def test_settings_need_not_be_repeated(gat: FittedRun) -> None:
     module = build_module(config)
     trained.put_into(module)
     assert_same_weights(module.state_dict(), gat.weights)
+
+
+def test_weights_that_are_no_numbers_are_refused(gat: FittedRun) -> None:
+    config, trained = read(gat, *GAT)
+    module = build_module(config)
+    name, weight = next(iter(module.named_parameters()))
+    weights = {**trained.content["state_dict"], name: torch.full_like(weight, torch.nan)}
+    spoilt = Trained(trained.path, {**trained.content, "state_dict": weights}, [])
+    with pytest.raises(UserError, match=rf"^ckpt={trained.path}: {re.escape(name)} holds NaN or infinity"):
+        spoilt.put_into(module)
 
 
 def test_settings_may_be_repeated(gat: FittedRun) -> None:
