@@ -176,7 +176,7 @@ class WandbTracker(WandbLogger):
                 import wandb
 
                 wandb.teardown()  # else the id counts as taken
-                mode, warning = "offline", " ".join(str(error).split())[:200]
+                mode, warning = "offline", _reason(error)
             else:
                 tell(f"dashboard: {run.url}")
         if mode != "online":
@@ -206,7 +206,11 @@ class WandbTracker(WandbLogger):
         if mode != "online":
             return mode, ""
         wandb.setup(settings=wandb.Settings(mode="online"))
-        if wandb.login(prompt=False, verify=False):
+        try:
+            found = wandb.login(prompt=False, verify=False)
+        except Exception as error:  # a key that cannot be one
+            return "offline", _reason(error)
+        if found:
             return "online", ""
         return "offline", "there is no key: set WANDB_API_KEY or run `wandb login`" if self._asked else ""
 
@@ -232,6 +236,10 @@ class WandbTracker(WandbLogger):
             artifact = wandb.Artifact(f"best-{run.id}", type="model")
             artifact.add_file(str(best), policy="immutable")  # no copy: nothing writes it any more
             run.log_artifact(artifact)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 @contextmanager

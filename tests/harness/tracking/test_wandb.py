@@ -253,6 +253,19 @@ def test_a_server_that_does_not_answer_costs_seconds_and_one_warning(
     assert session.exit_code == 0
 
 
+def test_a_key_that_cannot_be_one_makes_a_run_offline_with_one_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "bogus")
+    logger = tracker(tmp_path)
+    log_rows(logger, 0, 1)
+    logger.close(failed=False)
+    (told,) = warnings(caplog)
+    assert told.startswith("W&B is not reached (WANDB_API_KEY")
+    (session,) = read_sessions(tmp_path / "run")
+    assert [row["step"] for row in session.rows] == [0, 1]
+
+
 @pytest.mark.parametrize("through", ["key", "variable"])
 def test_a_run_that_is_switched_off_has_no_tracker(
     through: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
