@@ -20,6 +20,9 @@ _SECRET = re.compile(
 JOB_RECORD = "TENFOLD_JOB_RECORD"
 """Environment variable: a file into which a run writes the path of its folder, for the sweep around it."""
 
+UNREACHED = "unreached.txt"
+"""Beside the job record: why the dashboard of the job's run could not be reached."""
+
 _USER = re.compile(r"(?<=://)[^/\s@'\"]+(?=@)")  # user:password or a token in an address
 SWEEP = "TENFOLD_SWEEP"
 """Environment variable with the name of the sweep that a run is a job of."""
@@ -108,6 +111,12 @@ def _create(runs: Path, name: str, continued: Path | None) -> Path:
 def _note(folder: Path) -> None:
     if JOB_RECORD in os.environ:
         write_text(Path(os.environ[JOB_RECORD]), f"{folder.absolute()}\n")
+
+
+def note_unreached(why: str) -> None:
+    """Lets the sweep around this run know that its other jobs need not wait for the dashboard."""
+    if JOB_RECORD in os.environ:
+        write_text(Path(os.environ[JOB_RECORD]).with_name(UNREACHED), f"{why}\n")
 
 
 def _with_subfolders(folder: Path) -> Path:

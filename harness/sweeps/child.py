@@ -14,7 +14,7 @@ from typing import NoReturn
 from harness.child_run import own_environment
 from harness.configuration.static_modules import PROJECT_ROOT
 from harness.parent_death import die_with
-from harness.run_folder import JOB_RECORD, SWEEP
+from harness.run_folder import JOB_RECORD, SWEEP, UNREACHED
 from harness.sweeps.ending import LOG, RUN_FOLDER
 from harness.sweeps.job import Job
 
@@ -39,11 +39,12 @@ def job_environment(job: Job, gpu: str | None = None) -> dict[str, str]:
 
 
 def prepare_folder(job: Job) -> None:
-    """Makes the job's folder, without the run folder that an earlier session has noted in it.
+    """Makes the job's folder, without what an earlier session has noted in it.
 
-    Of a job that goes on that note stays, lest the run be lost if all is killed again before it has begun.
+    Of a job that goes on the note of its run folder stays, lest the run be lost if all is killed again before it has begun.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
+    (job.folder / UNREACHED).unlink(missing_ok=True)
     if not any(word.startswith("resume=") for word in job.words):
         (job.folder / RUN_FOLDER).unlink(missing_ok=True)
 

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+from harness.run_folder import UNREACHED
 from harness.stopping import EXIT_STATUS, PRUNED_STATUS
 from harness.sweeps.job import Job, Outcome, Status
 
@@ -42,6 +43,14 @@ def run_folder(job: Job) -> Path | None:
     except (OSError, ValueError):
         return None
     return folder if folder.name and folder.is_dir() else None
+
+
+def unreached(job: Job) -> str:
+    """Why the dashboard of the job's run could not be reached; empty where it was, or was not tried."""
+    try:
+        return (job.folder / UNREACHED).read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ chooses jobs, starts them, waits, and sums up.
 """
 
 import errno
+import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from harness.errors import UserError
 from harness.launch import launched
 from harness.run_folder import check_writable, is_masked
 from harness.stopping import STOP
+from harness.sweeps.ending import unreached
 from harness.sweeps.grid import Grid
 from harness.sweeps.job import SETTLED, Job, Launcher, Outcome, Source
 from harness.sweeps.plan import Plan, read_plan
@@ -141,6 +143,10 @@ class Sweep:
         record.note(outcome)
         self.source.told(outcome)
         self._board.tell(record, self.source.score(outcome))
+        why = unreached(outcome.job)
+        if why and "WANDB_MODE" not in os.environ:
+            os.environ["WANDB_MODE"] = "offline"  # for jobs with mode=auto; each would wait for an answer
+            self._say(f"WARNING: W&B is not reached ({why}): the jobs that follow are offline")
 
     def _record(self, job: Job) -> Record:
         for record in self.state.jobs:

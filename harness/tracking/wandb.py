@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pytorch_lightning.loggers.logger import rank_zero_experiment
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from harness.errors import UserError
-from harness.run_folder import masked_command
+from harness.run_folder import masked_command, note_unreached
 from harness.run_log import tell
 from harness.tracking.wandb_files import last_step
 
@@ -170,13 +171,17 @@ class WandbTracker(WandbLogger):
     def _begin(self) -> Any:
         mode, warning = self._mode()
         if mode == "online":
+            before = set(self._online_sessions())
             try:
                 run = self._init("online")
             except Exception as error:  # no answer, a key that is refused, a project that is not theirs, ...
                 import wandb
 
                 wandb.teardown()  # else the id counts as taken
+                for session in set(self._online_sessions()) - before:
+                    shutil.rmtree(session, ignore_errors=True)  # nothing was logged there
                 mode, warning = "offline", _reason(error)
+                note_unreached(warning)
             else:
                 tell(f"dashboard: {run.url}")
         if mode != "online":
@@ -193,6 +198,9 @@ class WandbTracker(WandbLogger):
         for group in ("train", "val"):
             run.define_metric(f"{group}/*", step_metric="epoch")
         return run
+
+    def _online_sessions(self) -> Iterator[Path]:
+        return (Path(self._wandb_init["dir"]) / "wandb").glob("run-*")
 
     @property
     def _files(self) -> Path:

@@ -218,6 +218,23 @@ def test_a_sweep_that_was_killed_goes_on_to_the_results_of_an_unbroken_one(tmp_p
 
 
 @pytest.mark.slow
+def test_one_job_finds_out_for_all_that_the_dashboard_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", "f00d" * 10)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    words = [word for word in QUICK if word != "logger=csv"]
+    done = sweep(tmp_path, "-m", *words, "seed=0,1,2", "trainer.max_epochs=2")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("W&B is not reached") == 1
+    (folder,) = folders(tmp_path)
+    logs = [(folder / "jobs" / f"{index:04d}" / "log.txt").read_text() for index in range(3)]
+    assert ["W&B is not reached" in log for log in logs] == [True, False, False]
+    assert len(list(tmp_path.glob("runs/mlp_mini_citation/*/wandb/offline-run-*"))) == 3
+
+
+@pytest.mark.slow
 def test_processes_of_ddp_in_a_sweep_run_their_job_and_not_the_sweep(tmp_path: Path) -> None:
     done = sweep(tmp_path, "-m", *QUICK, "hardware=ddp_cpu", "seed=0,1", "trainer.max_epochs=2")
     assert done.returncode == 0, done.stderr

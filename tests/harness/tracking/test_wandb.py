@@ -243,14 +243,17 @@ def test_a_server_that_does_not_answer_costs_seconds_and_one_warning(
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(tracking, "_ANSWER_SECONDS", 1.0)
+    monkeypatch.setenv("TENFOLD_JOB_RECORD", str(tmp_path / "run_folder.txt"))
     logger = tracker(tmp_path)
     log_rows(logger, 0, 1)
     logger.close(failed=False)
     (told,) = warnings(caplog)
     assert told.startswith("W&B is not reached (")
-    session = read_sessions(tmp_path / "run")[-1]
+    (session,) = read_sessions(tmp_path / "run")
     assert [row["step"] for row in session.rows] == [0, 1]
     assert session.exit_code == 0
+    assert not list((tmp_path / "run" / "wandb").glob("run-*")), "the session that was given up is gone"
+    assert (tmp_path / "unreached.txt").read_text().strip() in told, "the sweep around it may know"
 
 
 def test_a_key_that_cannot_be_one_makes_a_run_offline_with_one_warning(
