@@ -110,6 +110,17 @@ GENERATORS = [
         Experiment(f"bumps16_{loss}", f"one_stage, {loss}", "osgan", "bumps16", (f"model.loss={loss}",), 3)
         for loss in ("minimax", "wgan", "lsgan", "hinge")
     ),
+    *(
+        Experiment(
+            f"bumps16_two_stage_{loss}",
+            f"two_stage, {loss}",
+            "osgan",
+            "bumps16",
+            ("model.scheme=two_stage", f"model.loss={loss}"),
+            3,
+        )
+        for loss in ("wgan", "lsgan")
+    ),
     Experiment("digits_one_stage", "one_stage, non_saturating", "osgan", "digits", (), 3),
     *(
         Experiment(
