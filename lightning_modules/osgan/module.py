@@ -38,14 +38,11 @@ _AVERAGED = (
     "loss_g",
     "real_logit",
     "fake_logit",
-    "gamma_low",
-    "gamma_median",
-    "gamma_high",
-    "floored",
     "below_minus_14",
     "grad_norm_g",
     "grad_norm_d",
 )
+_OF_ONE_STAGE = ("gamma_low", "gamma_median", "gamma_high", "floored")
 
 
 class OSGAN(TwoPlayers, ImageGenerator):
@@ -65,8 +62,10 @@ class OSGAN(TwoPlayers, ImageGenerator):
         std: likewise.
         scheme: how a step trains both players, see ``schemes.py``.
         loss: pair of losses, see ``losses.py``.
-        form: ``weighted``, ``direct`` or ``packed``: how the one loss of one-stage training is written.
-        floor: smallest slope that carries a gradient in one-stage training; None for the loss's own.
+        form: ``weighted``, ``direct`` or ``packed``: how the one loss of one-stage training is written;
+            ``weighted`` in other schemes, which have two.
+        floor: smallest slope that carries a gradient in one-stage training; None for the loss's own, and in
+            other schemes, which have none.
         network: ``dcgan``; ``sngan``, without norms and with spectral normalisation in D; ``cgan``, whose G
             embeds the class and whose D projects on it; ``acgan``, whose D has a class head.
         latent_dim: length Z of the noise.
@@ -164,8 +163,7 @@ class OSGAN(TwoPlayers, ImageGenerator):
         check_settings(
             scheme=scheme,
             loss=loss,
-            is_symmetric=self.loss.is_symmetric,
-            floor=self.floor,
+            floor=floor,
             form=form,
             network=network,
             norm=norm,
@@ -208,7 +206,7 @@ class OSGAN(TwoPlayers, ImageGenerator):
         self.register_buffer("shares", torch.tensor([0.05, 0.5, 0.95], dtype=torch.float32), persistent=False)
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)  # [C, 1, 1]
-        self.step_averages = StepAverages(_AVERAGED)
+        self.step_averages = StepAverages(_AVERAGED + (_OF_ONE_STAGE if scheme == "one_stage" else ()))
         self._norms: dict[str, Tensor] = {}  # of each player's gradients in its last update
 
     # --- training
@@ -277,27 +275,27 @@ class OSGAN(TwoPlayers, ImageGenerator):
 
     @torch.no_grad()
     def _note(self, report: Report) -> None:
-        slope, gamma = carried_slopes(self.loss, report.fake, self.floor)
-        shares = self.get_buffer(
-            "shares"
-        )  # with the weights it may be float64, or bfloat16 that no quantile knows
-        low, median, high = gamma.float().quantile(shares.float())
-        floored = (slope != self.loss.fake_slope(report.fake)).float().mean()
         values = [
             report.loss_real,
             report.loss_fake,
             report.loss_g,
             report.real.mean(),
             report.fake.mean(),
-            low,
-            median,
-            high,
-            floored,
             (report.fake < -14).float().mean(),  # where float16 begins to lose the gradient
             self._norms["generator"],
             self._norms["discriminator"],
         ]
+        if self.scheme == "one_stage":
+            values += self._ratios(report.fake)
         self.step_averages.update(torch.stack([value.float() for value in values]))
+
+    def _ratios(self, fake: Tensor) -> list[Tensor]:
+        """What one stage alone has: quantiles of gamma, and the share of images whose slope is floored."""
+        slope, gamma = carried_slopes(self.loss, fake, self.floor)
+        # with the weights they may be float64, or bfloat16 that no quantile knows
+        shares = self.get_buffer("shares").float()
+        floored = (slope != self.loss.fake_slope(fake)).float().mean()
+        return [*gamma.float().quantile(shares), floored]
 
     def on_fit_start(self) -> None:
         check_processes(self.trainer, self.scheme)

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.annotations import ClassSpec
 from harness.errors import UserError
-from lightning_modules.osgan.losses import TECHNICAL_FLOOR, GanLoss
+from lightning_modules.osgan.losses import LOSSES, TECHNICAL_FLOOR, GanLoss
 from lightning_modules.osgan.one_stage import Form
 from lightning_modules.osgan.schemes import Scheme
 
@@ -20,8 +20,7 @@ def check_settings(
     *,
     scheme: Scheme,
     loss: str,
-    is_symmetric: bool,
-    floor: float,
+    floor: float | None,
     form: Form,
     network: str,
     norm: str,
@@ -33,8 +32,7 @@ def check_settings(
     Args:
         scheme: ``model.scheme``.
         loss: ``model.loss``.
-        is_symmetric: of that loss.
-        floor: smallest slope, in effect.
+        floor: ``model.floor``, None for the loss's own.
         form: ``model.form``.
         network: ``model.network``.
         norm: of D, in effect.
@@ -55,7 +53,10 @@ def check_settings(
             " normalisation scales each layer again. Set model.weight_clip=null."
         )
     if scheme != "one_stage":
+        _check_other_scheme(scheme, floor, form)
         return
+    is_symmetric = LOSSES[loss].is_symmetric
+    floor = effective_floor(LOSSES[loss], floor)
     if is_symmetric and floor > 0:
         raise UserError(
             f"model.floor={floor} is not for model.loss={loss}, whose ratio is -1 everywhere and needs none."
@@ -87,6 +88,19 @@ def check_settings(
         raise UserError(
             f"model.floor={floor} leaves model.loss=hinge without a gradient for the generator wherever the"
             " logit is below -1. Use model.floor=0.01."
+        )
+
+
+def _check_other_scheme(scheme: Scheme, floor: float | None, form: Form) -> None:
+    if floor is not None:
+        raise UserError(
+            f"model.floor={floor} is for model.scheme=one_stage alone: model.scheme={scheme} has no floor."
+            " Leave model.floor=null."
+        )
+    if form != "weighted":
+        raise UserError(
+            f"model.form={form} is a way to write the one loss of model.scheme=one_stage, and"
+            f" model.scheme={scheme} has two. Leave model.form=weighted."
         )
 
 

@@ -28,6 +28,9 @@ SMALL = ("model=osgan", "data=bumps16")
         ),
         (("model.loss=minimax", "model.norm=batch", "model.floor=0.01"), r"model\.floor=0\.01 is not for"),
         (("model.loss=lsgan", "model.floor=5"), r"Set it to at most 0\.1"),
+        (("model.scheme=two_stage", "model.floor=0.05"), r"model\.floor=0\.05 is .* Leave model\.floor=null"),
+        (("model.scheme=simultaneous", "model.floor=0"), r"model\.scheme=simultaneous has no floor"),
+        (("model.scheme=two_stage_lean", "model.form=packed"), r"Leave model\.form=weighted"),
         (("model.network=sngan", "model.loss=wgan"), r"Set model\.weight_clip=null"),
         (("+model.optimizer.lr=0.1",), r"model\.optimizer\.lr=0\.1.*model\.lr_generator"),
         (("model.mean=[0.5,0.5]",), r"model\.mean=\[0\.5, 0\.5\] must have one number per colour, 1"),
@@ -51,7 +54,7 @@ def test_what_does_not_go_together_is_refused(words: tuple[str, ...], says: str)
         ("model.network=acgan", "model.scheme=simultaneous"),
         ("model.network=sngan", "model.norm=batch"),  # it has none
         ("model.loss=lsgan", "model.form=packed", "model.floor=0"),
-        ("model.loss=hinge", "model.form=direct", "model.scheme=two_stage"),
+        ("model.loss=hinge", "model.scheme=two_stage"),
     ],
 )
 def test_what_goes_together_is_built(words: tuple[str, ...]) -> None:
