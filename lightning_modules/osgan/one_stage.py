@@ -47,7 +47,8 @@ def carried_slopes(loss: GanLoss, logits: Tensor, floor: float) -> tuple[Tensor,
     Args:
         loss: the pair of losses.
         logits: s, ``[N]``, of generated images.
-        floor: smallest absolute value of w, >= 0.
+        floor: smallest absolute value of w, >= 0; in effect at least the root of the smallest number of
+            the logits' type, below which 1 / w would not be finite.
 
     Returns:
         w and gamma, ``[N]`` each. w is l_f' where that reaches the floor, else the floor with l_f's sign, +
@@ -56,9 +57,10 @@ def carried_slopes(loss: GanLoss, logits: Tensor, floor: float) -> tuple[Tensor,
     slope = loss.fake_slope(logits)
     if loss.is_symmetric:
         return slope, -torch.ones_like(slope)
-    if floor > 0:
-        least = torch.full_like(slope, floor)
-        slope = torch.where(slope.abs() < floor, torch.where(slope < 0, -least, least), slope)
+    # the root leaves as much room for gamma as for the gradient that w carries
+    floor = max(floor, torch.finfo(slope.dtype).tiny ** 0.5)
+    least = torch.full_like(slope, floor)
+    slope = torch.where(slope.abs() < floor, torch.where(slope < 0, -least, least), slope)
     return slope, loss.generator_slope(logits) / slope
 
 

@@ -84,10 +84,11 @@ def check_settings(
             f"model.form={form} cannot keep to model.floor={floor}, which model.loss={loss} needs where its"
             " slope is zero. Use model.form=weighted."
         )
-    if loss == "hinge" and floor < TECHNICAL_FLOOR:
+    # the other forms keep to no floor, which lsgan, whose slope is 0 at one logit alone, can do without
+    if floor < TECHNICAL_FLOOR and (loss == "hinge" or (loss == "lsgan" and form == "weighted")):
         raise UserError(
-            f"model.floor={floor} leaves model.loss=hinge without a gradient for the generator wherever the"
-            " logit is below -1. Use model.floor=0.01."
+            f"model.floor={floor} leaves model.loss={loss} without a gradient for the generator wherever the"
+            f" logit is {'below -1' if loss == 'hinge' else '0'}. Use model.floor=0.01."
         )
 
 

@@ -26,6 +26,10 @@ SMALL = ("model=osgan", "data=bumps16")
             ("model.loss=hinge", "model.floor=0"),
             r"model\.floor=0 leaves model\.loss=hinge without a gradient",
         ),
+        (
+            ("model.loss=lsgan", "model.floor=0"),
+            r"model\.floor=0 leaves model\.loss=lsgan .* logit is 0\. Use model\.floor=0\.01",
+        ),
         (("model.loss=minimax", "model.norm=batch", "model.floor=0.01"), r"model\.floor=0\.01 is not for"),
         (("model.loss=lsgan", "model.floor=5"), r"Set it to at most 0\.1"),
         (("model.scheme=two_stage", "model.floor=0.05"), r"model\.floor=0\.05 is .* Leave model\.floor=null"),
@@ -54,6 +58,8 @@ def test_what_does_not_go_together_is_refused(words: tuple[str, ...], says: str)
         ("model.network=acgan", "model.scheme=simultaneous"),
         ("model.network=sngan", "model.norm=batch"),  # it has none
         ("model.loss=lsgan", "model.form=packed", "model.floor=0"),
+        ("model.loss=lsgan", "model.form=direct", "model.floor=0"),
+        ("model.loss=non_saturating", "model.floor=0"),
         ("model.loss=hinge", "model.scheme=two_stage"),
     ],
 )
