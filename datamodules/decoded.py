@@ -37,6 +37,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".
 """Endings of image files, in lower case."""
 
 _CHUNK = 1024  # images decoded before they are written
+_DECODER = 2  # to be raised where the same file gives other pixels than before
 
 
 def decode(content: bytes, image_size: int, in_channels: int, label: str) -> NDArray[np.uint8]:
@@ -52,19 +53,39 @@ def decode(content: bytes, image_size: int, in_channels: int, label: str) -> NDA
         ``[C, image_size, image_size]``.
 
     Raises:
-        UserError: the file is no image, or broken.
+        UserError: the file is no image, broken, or of numbers whose range is unknown.
     """
     try:
         with Image.open(io.BytesIO(content)) as opened:
-            image = ImageOps.exif_transpose(opened).convert("L" if in_channels == 1 else "RGB")
+            image = _of_eight_bits(ImageOps.exif_transpose(opened), label)
+        image = image.convert("L" if in_channels == 1 else "RGB")
         if image.size != (image_size, image_size):
             image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
+    except UserError:
+        raise
     except Exception as error:  # a broken file can raise nearly anything
         raise UserError(
             f"{label} cannot be read as an image ({type(error).__name__}: {error}). Replace or delete it."
         ) from error
     pixels = np.asarray(image, dtype=np.uint8).reshape(image_size, image_size, in_channels)
     return pixels.transpose(2, 0, 1)
+
+
+def _of_eight_bits(image: Image.Image, label: str) -> Image.Image:
+    """``image`` with at most eight bits a colour: Pillow's own conversion turns all above 255 white."""
+    if image.mode.startswith("I;16"):
+        deep = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((deep + 128) // 257).astype(np.uint8))  # 65535 = 255 * 257
+    if image.mode not in ("I", "F"):
+        return image
+    numbers = np.asarray(image)
+    kept = np.nan_to_num(numbers).clip(0, 255).astype(np.uint8)
+    if not np.array_equal(kept, numbers):
+        raise UserError(
+            f"{label} holds numbers from {numbers.min():g} to {numbers.max():g}, and nothing says which of"
+            " them is white. Save it with 8 or 16 bits a colour."
+        )
+    return Image.fromarray(kept)
 
 
 @dataclass(frozen=True)
@@ -103,7 +124,7 @@ def decoded_images(
     """
     facts = [name, files.made_of, hashlib.sha256(order.tobytes()).hexdigest(), image_size, in_channels]
     # another version of a decoder may round otherwise
-    facts += [PIL.__version__, PIL.features.version_codec("jpg")]
+    facts += [_DECODER, PIL.__version__, PIL.features.version_codec("jpg")]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     shape = (len(order), in_channels, image_size, image_size)
     path = Path(cache).expanduser() / "decoded" / f"{name}_{image_size}_{key}.npy"
