@@ -22,7 +22,7 @@ import PIL.features
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from datamodules.images import DEVICE_BYTES
@@ -63,6 +63,8 @@ def decode(content: bytes, image_size: int, in_channels: int, label: str) -> NDA
             image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
     except UserError:
         raise
+    except UnidentifiedImageError as error:  # whose text is the address of the bytes in memory
+        raise UserError(f"{label} cannot be read as an image. Replace or delete it.") from error
     except Exception as error:  # a broken file can raise nearly anything
         raise UserError(
             f"{label} cannot be read as an image ({type(error).__name__}: {error}). Replace or delete it."

@@ -52,3 +52,9 @@ def test_numbers_of_an_unknown_range_are_refused(pixels: NDArray[np.generic]) ->
     with pytest.raises(UserError, match=r"deep\.tiff holds .* Save it with 8 or 16 bits") as refused:
         decode(stored(pixels, "tiff"), 4, 3, "deep.tiff")
     assert "\n" not in str(refused.value)
+
+
+def test_what_is_no_image_is_said_without_an_address_in_memory() -> None:
+    with pytest.raises(UserError) as refused:
+        decode(b"no image", 4, 3, "notes.png")
+    assert str(refused.value) == "notes.png cannot be read as an image. Replace or delete it."
