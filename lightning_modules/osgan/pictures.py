@@ -60,13 +60,14 @@ def draw_samples(
 def draw_progress(grids: "Sequence[tuple[int, np.ndarray | Tensor]]", unit: str = "epoch") -> "Figure":
     """What the generator makes of the same noise as training goes on: a row a moment, a column a noise.
 
-    Of many moments eight are shown, close together at the beginning, where most happens.
+    Of more than eight moments eight are shown, evenly spaced over their number: a generator keeps those after
+    1, 2, 4, ... epochs, which lie close together at the beginning already.
 
     Args:
         grids: (epoch or step, images ``[N, C, H, W]`` in [0, 1]), in order; N is the same for all.
         unit: what the numbers count.
     """
-    places = np.unique(np.geomspace(1, len(grids), ROWS_OF_PROGRESS).round().astype(int)) - 1
+    places = np.linspace(0, len(grids) - 1, min(len(grids), ROWS_OF_PROGRESS)).round().astype(int)
     chosen = [grids[place] for place in places]
     images = np.concatenate([np.asarray(images)[:COLUMNS] for _, images in chosen])
     columns = min(COLUMNS, len(chosen[0][1]))

@@ -78,12 +78,23 @@ def test_long_titles_stay_above_the_images():
     assert title.y0 > figure.axes[0].get_window_extent().y1
 
 
-def test_progress_has_a_row_for_a_moment_from_the_first_to_the_last():
-    figure = draw_progress([(epoch, images(12)) for epoch in range(1, 101)])
-    labels = [text.get_text() for text in figure.axes[0].texts]
-    assert len(labels) == ROWS_OF_PROGRESS
-    assert (labels[0], labels[-1]) == ("epoch 1", "epoch 100")
-    assert int(labels[3].split()[1]) < 10, "close together at the beginning"
+def rows_of_progress(moments):
+    figure = draw_progress([(epoch, images(12)) for epoch in moments])
+    return [int(text.get_text().split()[1].replace(",", "")) for text in figure.axes[0].texts]
+
+
+@pytest.mark.parametrize("moments", [[1, 2, 3], [1, 2, 4, 8, 16, 20], [1, 2, 4, 8, 16, 32, 64, 100]])
+def test_progress_has_a_row_for_every_moment_where_there_is_room(moments):
+    assert rows_of_progress(moments) == moments
+
+
+@pytest.mark.parametrize("number", [9, 12, 30])
+def test_progress_of_many_moments_keeps_the_first_and_the_last_and_leaves_out_evenly(number):
+    found = rows_of_progress(range(1, number + 1))
+    assert len(found) == ROWS_OF_PROGRESS
+    assert (found[0], found[-1]) == (1, number)
+    steps = np.diff(found)
+    assert steps.max() - steps.min() <= 1
 
 
 def test_progress_of_one_moment_and_one_image_can_be_drawn():
