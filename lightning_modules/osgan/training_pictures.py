@@ -39,9 +39,9 @@ def draw_logits(real: np.ndarray, fake: np.ndarray) -> "Figure":
         figure, (axes,) = new_figure("The discriminator's logits")
         axes.text(0.5, 0.5, "no logits", transform=axes.transAxes, ha="center", color=MUTED)
         return figure
-    share = 100 * _share_above(real, fake)
+    share = _in_words(100 * _share_above(real, fake))
     figure, (axes,) = new_figure(
-        f"In {share:.0f} % of pairs the discriminator rates the real image above the generated one"
+        f"In {share} of pairs the discriminator rates the real image above the generated one"
     )
     low, high = min(real.min(), fake.min()), max(real.max(), fake.max())
     reach = max(high - low, 1e-3)
@@ -83,6 +83,13 @@ def _share_above(real: np.ndarray, fake: np.ndarray) -> float:
     ordered = np.sort(fake)
     below = np.searchsorted(ordered, real, side="left") + np.searchsorted(ordered, real, side="right")
     return float(below.mean() / (2 * fake.size))
+
+
+def _in_words(percent: float) -> str:
+    """In whole percent, but 100 % and 0 % only of all and of none."""
+    if 99 < percent < 100:
+        return "more than 99 %"
+    return "less than 1 %" if 0 < percent < 1 else f"{percent:.0f} %"
 
 
 @in_house_style

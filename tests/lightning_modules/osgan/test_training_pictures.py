@@ -37,6 +37,14 @@ def test_the_headline_counts_pairs_and_ties_by_half():
     assert "generated median 1.00" in text
 
 
+@pytest.mark.parametrize(
+    ("higher", "share"), [(996, "more than 99"), (4, "less than 1"), (1000, "100"), (0, "0")]
+)
+def test_the_headline_says_all_or_none_only_where_it_is_so(higher, share):
+    real, fake = np.array([0.0]), np.repeat([-1.0, 1.0], [higher, 1000 - higher])
+    assert f"In {share} % of pairs" in text_of(draw_logits(real, fake)).replace("\n", " ")
+
+
 @pytest.mark.parametrize("logits", [[0.0], [-1e4, 1e4], [-2.0] * 50])
 def test_equal_logits_cannot_be_told_apart_and_can_be_drawn(logits):
     assert "In 50 % of pairs" in text_of(draw_logits(np.array(logits), np.array(logits)))
