@@ -21,6 +21,7 @@ def wrong_key(
 
     key, word = override.key_or_group, override.input_line or ""
     node: Any = base
+    above: Any = base
     parts = key.split(".")
     for depth, part in enumerate(parts):
         parent = ".".join(parts[:depth])
@@ -32,16 +33,32 @@ def wrong_key(
             if override.is_add() or override.is_force_add():
                 return ""
             return _unknown_key(".".join(parts[: depth + 1]), key, node, parent, available, given)
-        node = node._get_node(part)
+        above, node = node, node._get_node(part)
     if not isinstance(node, DictConfig) or node._is_none() or override.is_delete():
         return ""
     value = override.value()
+    if value is None and _takes_null(above, parts[-1]):
+        return ""
     if not isinstance(value, dict):
         return f"'{word}': {key} is a group of keys; write {key}.<key>=..., keys: {_listed(node)}."
     for inner in value:
         if str(inner) not in node:
             return _unknown_key(f"{key}.{inner}", f"{key}.{inner}", node, key, available, given)
     return ""
+
+
+def _takes_null(node: "DictConfig", name: str) -> bool:
+    """Whether the class behind a node takes None for its argument ``name``."""
+    from harness.configuration.check_values import check_value
+    from harness.configuration.signatures import NotAClassError, read_class
+    from harness.configuration.static_modules import UnknownNameError
+    from harness.configuration.static_types import parameter_type
+
+    try:
+        parameter = read_class(str(node.get("_target_") or "")).parameters.get(name)
+    except (UnknownNameError, NotAClassError):
+        return False
+    return parameter is not None and not check_value(name, None, parameter_type(parameter))
 
 
 def _unknown_key(

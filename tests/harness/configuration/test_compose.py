@@ -115,6 +115,16 @@ def test_class_can_be_given_where_the_file_has_null(conf: Path) -> None:
     assert composed.config["model"]["scheduler"] == {"name": "StepLR", "step_size": 10}
 
 
+def test_null_can_be_given_where_the_file_has_a_class_and_the_method_takes_none() -> None:
+    words = ("model=osgan_dfkd", "data=digits")
+    assert compose(words).config["model"]["scheduler"]["name"] == "LinearLR"
+    assert compose((*words, "model.scheduler=null")).config["model"]["scheduler"] is None
+    with pytest.raises(UserError, match=r"model\.optimizer is a group of keys"):
+        compose((*words, "model.optimizer=null"))
+    with pytest.raises(UserError, match=r"model\.scheduler is null here and has no keys"):
+        compose((*words, "model.scheduler=null", "model.scheduler.total_iters=3"))
+
+
 def test_shorter_training_lowers_the_minimum_of_epochs(conf: Path) -> None:
     assert compose(("trainer.max_epochs=50",), conf).config["trainer"]["min_epochs"] == 50
     both = compose(("trainer.max_epochs=50", "trainer.min_epochs=60"), conf)
@@ -144,6 +154,7 @@ def test_composing_makes_no_folder(conf: Path, monkeypatch: pytest.MonkeyPatch) 
         ("model.optimizer.lrr=1", ["Did you mean 'model.optimizer.lr'?"]),
         ("model.optimizer.betas=[0.5,0.9]", ["+model.optimizer.betas"]),
         ("model.optimizer={name: SGD, momentum: 0.9}", ["+model.optimizer.momentum"]),
+        ("model.optimizer=null", ["model.optimizer is a group of keys"]),
         ("model.optimizer=[1]", ["model.optimizer is a group of keys"]),
         ("trainer.gradient_clip_val=1", ["+trainer.gradient_clip_val"]),
         ("trainer.devices=2", ["hardware.devices"]),
