@@ -32,7 +32,8 @@ _OF_THIS_PROCESS = frozenset(
 _PREFIXES = ("LOCAL_", "NODE_", "GROUP_", "ROLE_", "TORCHELASTIC_", "PL_", "TENFOLD_")
 _OF_THE_USER = frozenset({"TENFOLD_DATA", "TENFOLD_CACHE"})
 
-_ENDINGS = ("error: ", "crashed: ", "stopped by ")  # of run.py's last line where a run has failed
+_MISTAKE = "error: "
+_ENDINGS = (_MISTAKE, "crashed: ", "stopped by ")  # of run.py's last line where a run has failed
 
 
 def run_child(words: Sequence[str], folder: Path, name: str) -> tuple[int, str]:
@@ -49,7 +50,7 @@ def run_child(words: Sequence[str], folder: Path, name: str) -> tuple[int, str]:
 
     Returns:
         The child's exit status, negative if a signal killed it, and the last line in which it says why it
-        failed.
+        failed. With status 2, a mistake of the user's, this line is not printed: it is the caller's to tell.
     """
     parent = os.getpid()
     process = subprocess.Popen(
@@ -64,8 +65,11 @@ def run_child(words: Sequence[str], folder: Path, name: str) -> tuple[int, str]:
         preexec_fn=lambda: die_with(parent),
     )
     try:
-        why = _pass_on(process, name)
-        return process.wait(), why
+        why, held = _pass_on(process, name)
+        status = process.wait()
+        if status != 2:
+            _print(name, held)
+        return status, why
     except BaseException as stopped:
         if process.poll() is None:
             _stop(process, name, stopped)
@@ -84,15 +88,28 @@ def own_environment() -> dict[str, str]:
     }
 
 
-def _pass_on(process: subprocess.Popen[str], name: str) -> str:
-    """Prints the lines of ``process`` until there are no more; returns the last that names a failure."""
+def _pass_on(process: subprocess.Popen[str], name: str) -> tuple[str, list[str]]:
+    """Prints the lines of ``process`` until there are no more.
+
+    Returns:
+        The last line that names a failure, and what has not been printed: the last line of all if it names a
+        mistake, else nothing.
+    """
     assert process.stdout is not None
-    why = ""
+    why, held = "", list[str]()
     for line in process.stdout:
-        print(f"{name} | {line.rstrip()}", file=sys.stderr, flush=True)
+        _print(name, held)
         if line.startswith(_ENDINGS):
             why = line.strip()
-    return why
+        held = [line] if line.startswith(_MISTAKE) else []
+        if not held:
+            _print(name, [line])
+    return why, held
+
+
+def _print(name: str, lines: Sequence[str]) -> None:
+    for line in lines:
+        print(f"{name} | {line.rstrip()}", file=sys.stderr, flush=True)
 
 
 def _stop(process: subprocess.Popen[str], name: str, why: BaseException) -> None:
@@ -101,7 +118,7 @@ def _stop(process: subprocess.Popen[str], name: str, why: BaseException) -> None
             os.killpg(process.pid, signal.SIGINT)  # as a terminal would, all processes of the child
         else:
             process.terminate()
-        _pass_on(process, name)
+        _print(name, _pass_on(process, name)[1])
         process.wait()
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)

@@ -12,15 +12,25 @@ import pytest
 from harness.child_run import run_child
 
 
-def test_a_child_s_lines_and_its_reason_are_passed_on(
+def test_a_child_s_mistake_is_handed_over_and_not_printed_as_well(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, why = run_child(["model=galt"], tmp_path, "teacher")
     assert status == 2
     assert why.startswith("error: there is no model=galt.")
     printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err == f"teacher | {why}\n"
+    assert (printed.out, printed.err) == ("", ""), "the run that started it says it"
+
+
+def test_a_child_that_crashes_after_a_line_like_a_mistake_is_heard_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    child = tmp_path / "child.sh"  # in place of the interpreter
+    child.write_text("#!/bin/bash\necho 'error: one'\necho two\necho 'error: three'\nexit 1\n")
+    child.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(child))
+    assert run_child([], tmp_path, "teacher") == (1, "error: three")
+    assert capsys.readouterr().err == "teacher | error: one\nteacher | two\nteacher | error: three\n"
 
 
 def test_a_child_is_no_process_of_its_parent_s_group(
