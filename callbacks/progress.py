@@ -20,6 +20,7 @@ from rich.progress import (
 from callbacks.epoch_metrics import EpochMetricsCallback
 from harness.annotations import NonNegativeFloat
 from harness.run_log import tell
+from harness.words import counted
 
 
 class Progress(EpochMetricsCallback):
@@ -45,7 +46,7 @@ class Progress(EpochMetricsCallback):
         title = _title(pl_module)
         console = Console(file=sys.stderr)
         if not console.is_terminal:
-            tell(f"{title}: up to {trainer.max_epochs} epochs")
+            tell(f"{title}: up to {counted(trainer.max_epochs or 0, 'epoch')}")
             return
         self._bar = Bar(
             TextColumn(title),
@@ -84,7 +85,7 @@ class Progress(EpochMetricsCallback):
         self._close()
         if trainer.is_global_zero and self._last_epoch:
             why = "patience ended it" if trainer.should_stop else "all its epochs"
-            tell(f"{_title(pl_module)}: {self._last_epoch} epochs, {why}")
+            tell(f"{_title(pl_module)}: {counted(self._last_epoch, 'epoch')}, {why}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._close()  # else the terminal stays without a cursor

@@ -14,6 +14,7 @@ from harness.annotations import NonNegativeInt, PositiveInt
 from harness.files import write_json
 from harness.stopping import PRUNED, Pruned
 from harness.sweeps.study import open_study, storage_in, trial_id
+from harness.words import counted
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -67,8 +68,8 @@ class Pruning(EpochMetricsCallback):
         if not hopeless:
             return
         reason = (
-            f"{best.monitor} was at best {best.best_value:.4g} in {epoch + 1} epochs of phase {phases[-1]},"
-            " worse than the median of the other trials"
+            f"{best.monitor} was at best {best.best_value:.4g} in {counted(epoch + 1, 'epoch')} of phase"
+            f" {phases[-1]}, worse than the median of the other trials"
         )
         if trainer.is_global_zero:
             content = {"trial": self.trial, "epoch": epoch, "value": best.best_value, "reason": reason}

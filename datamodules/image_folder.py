@@ -18,6 +18,7 @@ from datamodules.facts import check_facts
 from datamodules.images import DEVICE_BYTES, ImageDataModule, LabelledImages, Split, stratified_split
 from harness.annotations import NonNegativeInt, PositiveInt, Probability
 from harness.errors import UserError
+from harness.words import counted
 
 ONE_CLASS = "images"
 """Name of the class of a folder without subfolders."""
@@ -140,7 +141,7 @@ class ImageFolderDataModule(ImageDataModule):
         num_train = len(labels) - num_val - num_test
         if num_train < 1:
             raise UserError(
-                f"data={self.choice}: {len(labels)} images in {self.folder} are too few to split into "
+                f"data={self.choice}: {counted(len(labels), 'image')} in {self.folder} cannot be split into "
                 f"training, validation and test: {2 + bool(self.val_share)} are the least. Add some."
             )
         train, val, test = stratified_split(labels, (num_train, num_val, num_test), self.split_seed)

@@ -7,6 +7,7 @@ from harness.hardware import doubts
 from harness.run_log import tell
 from harness.savepoints import Savepoint
 from harness.trained import Trained
+from harness.words import counted
 
 
 def announce(config: dict[str, Any], choices: dict[str, str], folder: Path, trained: Trained | None) -> None:
@@ -14,7 +15,7 @@ def announce(config: dict[str, Any], choices: dict[str, str], folder: Path, trai
     hardware = config["hardware"]
     tell(
         f"tenfold {config['mode']}: {choices['model']} on {choices['data']}, seed {config['seed']},"
-        f" {hardware['accelerator']} {hardware['precision']}, {hardware['threads']} thread(s)"
+        f" {hardware['accelerator']} {hardware['precision']}, {counted(hardware['threads'], 'thread')}"
     )
     tell(str(folder))
     for note in trained.notes if trained else ():

@@ -13,6 +13,7 @@ from harness.errors import UserError
 from harness.launch import launched
 from harness.library_errors import library_mistake
 from harness.system import usable_cores
+from harness.words import counted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,7 +67,8 @@ def check_available(hardware: dict[str, Any]) -> None:
         )
         if wanted > gpus:
             raise UserError(
-                f"hardware.devices={devices}, but this machine has {gpus} GPU(s). Use hardware.devices=auto."
+                f"hardware.devices={devices}, but this machine has {counted(gpus, 'GPU')}."
+                " Use hardware.devices=auto."
             )
     on_gpu = accelerator in ("gpu", "auto") and gpus > 0
     if precision == "16-mixed" and not on_gpu:
@@ -126,8 +128,8 @@ def doubts(hardware: dict[str, Any]) -> list[str]:
     if threads * processes > cores:
         times = f" in each of {processes} processes" if processes > 1 else ""
         found.append(
-            f"hardware.threads={threads}{times} is more than the {cores} core(s) that this process may use;"
-            " they will wait for each other"
+            f"hardware.threads={threads}{times} is more than the {counted(cores, 'core')} that this process"
+            " may use; they will wait for each other"
         )
     return found
 

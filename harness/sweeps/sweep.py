@@ -36,6 +36,7 @@ from harness.sweeps.state import (
     read_state,
 )
 from harness.sweeps.summary import count_lines, how_to_go_on, troubles, write_jobs
+from harness.words import counted
 
 _REFRESH_SECONDS = 1.0
 
@@ -115,7 +116,7 @@ class Sweep:
 
     def _announce(self) -> None:
         total, ended = self.source.total, sum(record.status in SETTLED for record in self.state.jobs)
-        number = "jobs" if total is None else f"{total} job{'s' if total != 1 else ''}"
+        number = "jobs" if total is None else counted(total, "job")
         before = f", {ended} of them done before" if ended else ""
         self._say(f"tenfold sweep: {number}{before}, {self.launcher.slots} at a time")
         self._say(str(self.folder))

@@ -18,6 +18,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from harness.errors import UserError
+from harness.words import counted
 from lightning_modules.image_classification.module import ImageClassifier
 from lightning_modules.image_classification.networks import PlainCNN
 from lightning_modules.osgan.inception import InceptionFeatures
@@ -199,7 +200,9 @@ class Judge:
                 " to compare. Set model.num_samples to 2 or more; 1000 give a steady value."
             )
         if real < 2:
-            raise UserError(f"the split to compare with holds {real} images: 2 are needed. Name other data.")
+            raise UserError(
+                f"the split to compare with holds {counted(real, 'image')}: 2 are needed. Name other data."
+            )
         found = dict.fromkeys(self.keys, math.nan)
         if is_finite:
             # rounding can leave equal sets at -1e-12

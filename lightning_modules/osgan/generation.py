@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning import LightningDataModule, LightningModule
 from torch import Tensor
 
+from harness.words import counted
 from lightning_modules.experiment import ExperimentModule
 from lightning_modules.image_classification.given import fitting_classifier, normalisation
 from lightning_modules.image_classification.module import images_of
@@ -187,7 +188,7 @@ class ImageGenerator(ExperimentModule):
         from lightning_modules.osgan.pictures import AT_MOST, draw_samples
 
         done = self.epochs_before + self.current_epoch + 1
-        title = f"Samples after {done:,} {'epoch' if done == 1 else 'epochs'}"
+        title = f"Samples after {counted(done, 'epoch')}"
         names = self._column_names(images_of(datamodule))
         yield "samples", draw_samples(self.sample(AT_MOST).cpu().numpy(), title, names=names)
 
@@ -201,7 +202,7 @@ class ImageGenerator(ExperimentModule):
         names = self._column_names(data)
         most = AT_MOST if names else BESIDE
         real, _ = _real(data, _in_turn(data, most) if names else _evenly(data, most))
-        done = f"{self._history[-1][0]:,} epochs" if self._history else "training"
+        done = counted(self._history[-1][0], "epoch") if self._history else "training"
         title = f"Samples after {done}, beside training images"
         yield "samples", draw_samples(self.sample(most).cpu().numpy(), title, real.numpy(), names)
         if self._history:

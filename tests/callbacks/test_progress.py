@@ -40,7 +40,7 @@ def test_without_a_terminal_a_line_tells_phase_epoch_and_metrics(capsys: pytest.
     assert err.splitlines() == [
         "phase 2/2 paths: up to 10 epochs",
         "phase 2/2 paths: epoch 1  train/loss 1.946  val/acc 0.314",
-        "phase 2/2 paths: 1 epochs, all its epochs",
+        "phase 2/2 paths: 1 epoch, all its epochs",
     ]
 
 

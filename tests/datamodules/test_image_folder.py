@@ -177,7 +177,7 @@ def test_mistakes_about_the_folder_are_refused(coloured: Path, tmp_path: Path) -
     with pytest.raises(UserError, match=r"data\.test_share=0\.6 must leave images"):
         module(coloured, tmp_path, val_share=0.4, test_share=0.6)
     photograph(tmp_path / "single" / "0.png", (0, 0, 0))
-    with pytest.raises(UserError, match=r"1 images in .*single are too few"):
+    with pytest.raises(UserError, match=r"1 image in .*single cannot be split"):
         ready(tmp_path / "single", tmp_path, num_classes=1)
     photograph(coloured / "beside.png", (0, 0, 0))
     with pytest.raises(UserError, match=r"such as beside\.png, beside them"):

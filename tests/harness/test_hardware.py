@@ -153,7 +153,7 @@ def test_threads_are_those_of_the_configuration() -> None:
     ("changes", "says"),
     [
         ({"threads": 4}, []),
-        ({"threads": 5}, ["hardware.threads=5 is more than the 4 core(s)"]),
+        ({"threads": 5}, ["hardware.threads=5 is more than the 4 cores"]),
         ({"accelerator": "cpu", "devices": 2, "threads": 2}, []),
         ({"accelerator": "cpu", "devices": 2, "threads": 3}, ["hardware.threads=3 in each of 2 processes"]),
     ],
