@@ -51,7 +51,8 @@ class Record:
         best_epochs: epoch whose weights the phase ended with.
         best_values: value of ``callbacks.best_weights.monitor`` in that epoch.
         metrics: numbers that the phases reported, by name.
-        timings: seconds of parts of the above that the method tells of, by name.
+        timings: seconds of parts of the above that the method tells of, by name; a speed where the name ends
+            in ``_per_second``.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)

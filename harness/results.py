@@ -92,9 +92,13 @@ def summary_lines(results: dict[str, Any], folder: Path) -> list[str]:
         lines.append(
             f"{'published':<{width}}  no published value for {results['model']} on {results['data']}"
         )
+    timings = results["timings"]
     spans = [f"{name} {seconds:.1f}" for name, seconds in results["seconds"].items()]
-    spans += [f"({name} {seconds:.4f})" for name, seconds in results["timings"].items()]
+    spans += [f"({name} {seconds:.4f})" for name, seconds in timings.items() if not _is_speed(name)]
     lines.append(f"{'seconds':<{width}}  {' · '.join(spans)}")
+    speeds = [f"{value:,.0f} {name.replace('_', ' ')}" for name, value in timings.items() if _is_speed(name)]
+    if speeds:
+        lines.append(f"{'speed':<{width}}  {' · '.join(speeds)}")
     if results.get("predictions"):
         lines.append(f"{'predictions':<{width}}  {results['predictions']}")
     pictures = sorted((folder / "figures").glob("*.png"))
@@ -102,6 +106,10 @@ def summary_lines(results: dict[str, Any], folder: Path) -> list[str]:
         lines.append(f"{'pictures':<{width}}  {len(pictures)} in {folder / 'figures'}")
     lines.append(f"{'run folder':<{width}}  {folder}")
     return lines
+
+
+def _is_speed(name: str) -> bool:
+    return name.endswith("_per_second")
 
 
 def format_value(name: str, value: float) -> str:

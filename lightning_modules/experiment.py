@@ -70,7 +70,8 @@ class ExperimentModule(LightningModule):
         self.phase_index = 0
         self.epochs_before = 0  # epochs of the earlier phases: logged epochs run on
         self.steps_before = 0  # optimiser steps of the earlier phases
-        self.timings: dict[str, float] = {}  # seconds that the method wants told beside those of its phases
+        # seconds that the method wants told beside those of its phases, and what ends in _per_second
+        self.timings: dict[str, float] = {}
 
     @property
     def phases(self) -> tuple[str, ...]:

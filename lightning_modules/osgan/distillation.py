@@ -67,7 +67,14 @@ class DataFreeDistillation(TwoPlayers, ImageClassifier):
     task = "image_classification"
     prerequisites = ("teacher",)
     monitor = None  # a method without data has none to choose its weights by
-    epoch_metrics = ("train/loss", "train/loss_g", "train/agreement", "val/loss", "val/acc")
+    epoch_metrics = (
+        "train/loss",
+        "train/loss_g",
+        "train/agreement",
+        "train/loss_scale",
+        "val/loss",
+        "val/acc",
+    )
     training_only: ClassVar[tuple[str, ...]] = (
         "student_steps",
         "lr_student",
@@ -201,6 +208,7 @@ class DataFreeDistillation(TwoPlayers, ImageClassifier):
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
+        self.log_loss_scale()
         self.step_schedules()
 
     def sample(self, number: int, first: int = 0) -> Tensor:

@@ -103,6 +103,7 @@ class OSGAN(TwoPlayers, ImageGenerator):
         "train/below_minus_14",
         "train/grad_norm_g",
         "train/grad_norm_d",
+        "train/loss_scale",
         "val/fid",
         "val/fd_classifier",
         "val/fd_bumps",
@@ -308,6 +309,7 @@ class OSGAN(TwoPlayers, ImageGenerator):
         found = self.step_averages.compute()
         found["loss"] = found["loss_real"] + found["loss_fake"]
         self.log_dict({f"train/{name}": value for name, value in found.items()}, logger=False, sync_dist=True)
+        self.log_loss_scale()
         self.note_samples()
         self.step_schedules()
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from harness.annotations import ClassSpec
 from lightning_modules.experiment import ExperimentModule
 from lightning_modules.optimizers import build_optimizer, build_scheduler
+from lightning_modules.osgan.speed import StepClock
 
 
 class TwoPlayers(ExperimentModule):
@@ -39,6 +40,7 @@ class TwoPlayers(ExperimentModule):
         self.automatic_optimization = False
         self.lrs = dict(lrs)
         self.together = together
+        self._clock = StepClock()
         self._optimizer_spec = optimizer
         self._scheduler_spec = scheduler
 
@@ -71,6 +73,21 @@ class TwoPlayers(ExperimentModule):
             schedulers: Any = self.lr_schedulers()
             for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
                 scheduler.step()
+
+    def log_loss_scale(self) -> None:
+        """Logs the factor of a gradient scaler, where there is one; called at the end of an epoch."""
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        if scaler is not None:
+            scale = torch.tensor(scaler.get_scale(), device=self.device)
+            self.log("train/loss_scale", scale, logger=False, sync_dist=True)
+
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._clock.begin()
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
+        images = len(next(iter(batch.values()))) * self.trainer.world_size
+        self._clock.end(images, batch_idx + 1 == self.trainer.num_training_batches, self.device)
+        self.timings |= self._clock.timings
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         # each player by itself: a large gradient of one must not shrink the other's

@@ -52,6 +52,13 @@ def test_seconds_are_told_per_phase_and_the_folder_comes_last(tmp_path: Path) ->
     assert lines[-1].endswith(str(tmp_path))
 
 
+def test_a_speed_is_no_number_of_seconds(tmp_path: Path) -> None:
+    timings = {"step": 0.0125, "images_per_second": 2560.4}
+    lines = summary_lines(results(timings=timings), tmp_path)
+    assert lines[-3].endswith("test 0.0 · (step 0.0125)")
+    assert lines[-2].split() == ["speed", "2,560", "images", "per", "second"]
+
+
 def test_pictures_are_counted_where_there_are_any(tmp_path: Path) -> None:
     without = summary_lines(results(), tmp_path)
     (tmp_path / "figures").mkdir()

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor
 
 from callbacks.best_weights import BestWeights
 from callbacks.epoch_metrics import EpochMetricsCallback
-from harness.build import build_module
+from harness.build import build_datamodule, build_module
 from harness.savepoints import read_savepoint
 from lightning_modules.osgan.module import OSGAN
 from lightning_modules.osgan.networks import Generator
@@ -237,6 +238,45 @@ def test_mixed_precision_on_the_cpu_trains(tmp_path: Path) -> None:
     full = Rows()
     small(tmp_path / "full", extra=[full])
     assert rows.rows[0]["train/loss_real"] == pytest.approx(full.rows[0]["train/loss_real"], rel=0.05)
+
+
+def test_a_gradient_scaler_s_factor_is_logged(tmp_path: Path) -> None:
+    config = configuration(*SMALL, "trainer.max_epochs=1")
+    found = {}
+    for precision in ("16-mixed", "bf16-mixed"):
+        scaler = torch.amp.GradScaler("cpu", init_scale=64.0) if precision == "16-mixed" else None
+        plugin = MixedPrecision(precision, "cpu", scaler)  # type: ignore[arg-type]
+        trainer = Trainer(
+            accelerator="cpu",
+            max_epochs=1,
+            plugins=[plugin],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            default_root_dir=tmp_path,
+        )
+        trainer.fit(build_module(config), datamodule=build_datamodule(config))
+        found[precision] = trainer.callback_metrics
+    assert found["16-mixed"]["train/loss_scale"] == 64.0
+    assert "train/loss_scale" not in found["bf16-mixed"]
+    assert "train/loss_scale" in OSGAN.epoch_metrics
+
+
+def test_the_speed_is_told_beside_the_seconds_and_not_among_the_metrics(tmp_path: Path) -> None:
+    rows = Rows()
+    run = small(tmp_path, "data.batch_size=32", "trainer.max_epochs=3", extra=[rows])
+    timings = run.record.timings
+    assert 0 < timings["step"] < run.record.seconds["fit"]
+    assert timings["images_per_second"] == pytest.approx(32 / timings["step"])
+    assert not any("second" in name or "step" in name for name in rows.rows[-1])
+
+
+def test_one_step_alone_tells_no_speed(tmp_path: Path) -> None:
+    run = small(tmp_path, "data.batch_size=64", "trainer.max_epochs=1")
+    assert run.record.timings == {}
 
 
 def test_the_last_weights_are_tested_and_nothing_is_chosen(tmp_path: Path) -> None:
