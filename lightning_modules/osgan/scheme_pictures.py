@@ -41,7 +41,7 @@ def draw_schemes(
 
     Args:
         curves: by scheme, its runs (one a seed): ``seconds``, ``steps`` and ``distance``, equally long and
-            rising in the first two.
+            rising in the first two; the seconds are shares of those of the whole training.
         label: of the distance.
         title: headline.
     """
@@ -69,7 +69,7 @@ def draw_schemes(
                 axes.plot(x_end, y_end, "o", color=colour, markersize=5, zorder=4)
     most = max((len(runs) for runs in curves.values()), default=0)
     panels[0].set_ylabel(label + (" (log scale)" if panels[0].get_yscale() == "log" else ""))
-    panels[0].set_xlabel(f"Time of training, judgements included ({unit})")
+    panels[0].set_xlabel(f"Time of the whole training ({unit}),\nshared out evenly over the steps")
     panels[1].set_xlabel("Steps of the generator")
     if most > 1:
         panels[0].set_title(f"Mean and range over {most} seeds")
@@ -146,7 +146,8 @@ def _name_ends(axes: "Axes", ends: Sequence[tuple[str, float, float, str]]) -> N
     heights = [float(to_fraction.transform((x, y))[1]) for _, x, y, _ in ends]
     order = np.argsort(heights)
     gap = 13.5 / 72 / (HEIGHT_INCHES - 1.2)
-    for place, height in zip(order, spread_apart([heights[i] for i in order], gap), strict=True):
+    placed = spread_apart([heights[place] for place in order], gap, gap / 2, 1 - gap / 2)
+    for place, height in zip(order, placed, strict=True):
         name, _, _, colour = ends[place]
         axes.annotate(
             name,

@@ -248,7 +248,7 @@ def _label_ends(axes: "Axes", found: list[tuple[str, Series, str]]) -> None:
     ]
     gap = LINE_POINTS / 72 / (PANEL_INCHES - 0.8)
     order = np.argsort(heights)
-    placed = spread_apart([heights[place] for place in order], gap)
+    placed = spread_apart([heights[place] for place in order], gap, gap / 2, 1 - gap / 2)
     for place, height in zip(order, placed, strict=True):
         name, _, colour = found[place]
         axes.annotate(
@@ -264,15 +264,19 @@ def _label_ends(axes: "Axes", found: list[tuple[str, Series, str]]) -> None:
         )
 
 
-def spread_apart(heights: Sequence[float], gap: float) -> list[float]:
-    """Rising ``heights``, moved as little as keeps neighbours ``gap`` apart.
+def spread_apart(
+    heights: Sequence[float], gap: float, lowest: float = -np.inf, highest: float = np.inf
+) -> list[float]:
+    """Rising ``heights``, moved as little as keeps neighbours ``gap`` apart and all within bounds.
 
     Neighbours that are too close form a block around the mean of their heights; blocks that meet are joined.
+    What is too much for the bounds begins at ``lowest``.
     """
     blocks: list[list[float]] = []  # [sum of heights, number]
 
     def first_and_last(block: list[float]) -> tuple[float, float]:
         middle, reach = block[0] / block[1], gap * (block[1] - 1) / 2
+        middle = max(lowest + reach, min(middle, highest - reach))
         return middle - reach, middle + reach
 
     for height in heights:

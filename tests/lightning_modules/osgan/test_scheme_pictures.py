@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -30,9 +32,23 @@ def test_schemes_are_named_at_their_lines_in_their_order():
     assert labels["own"] - labels["one stage"] > 0.05
 
 
+def test_names_of_lines_that_end_at_the_bottom_stay_above_the_axis():
+    names = ("one_stage", "two_stage", "two_stage_lean", "two_stage_reuse", "simultaneous")
+    figure = draw_schemes({name: [run(1.0, [1, 2500], [200.0, 4.1 + 0.01 * len(name)])] for name in names})
+    figure.draw_without_rendering()
+    frame = figure.axes[1].get_window_extent()
+    boxes = sorted((label.get_window_extent() for label in figure.axes[1].texts), key=lambda box: box.y0)
+    assert len(boxes) == len(names)
+    assert boxes[0].y0 >= frame.y0 - 1
+    assert boxes[-1].y1 <= frame.y1
+    assert all(upper.y0 >= lower.y1 - 3 for lower, upper in pairwise(boxes))
+
+
 @pytest.mark.parametrize(("seconds", "unit"), [(1.0, "(s)"), (10.0, "(min)"), (1000.0, "(h)")])
 def test_time_has_the_unit_that_suits_it_and_one_measurement_can_be_drawn(seconds, unit):
-    assert unit in text_of(draw_schemes({"one_stage": [run(seconds, [10, 20], [3.0, 0.0])]}))
+    text = text_of(draw_schemes({"one_stage": [run(seconds, [10, 20], [3.0, 0.0])]}))
+    assert unit in text
+    assert "shared out evenly over the steps" in text.replace("\n", " ")
     text_of(draw_schemes({"one_stage": [run(seconds, [10], [3.0])]}))
 
 

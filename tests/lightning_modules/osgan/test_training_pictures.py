@@ -113,3 +113,10 @@ def test_labels_are_moved_apart_as_little_as_needed():
     assert spread_apart([1.0, 1.0], 0.5) == [0.75, 1.25]
     assert spread_apart([0.0, 0.0, 0.6], 0.5) == pytest.approx([-0.3, 0.2, 0.7])
     assert spread_apart([], 0.5) == []
+
+
+def test_labels_stay_within_their_bounds_and_apart():
+    assert spread_apart([0.0, 0.1, 0.9], 0.25, 0.1, 1.0) == pytest.approx([0.1, 0.35, 0.9])
+    assert spread_apart([0.5, 1.0, 1.0], 0.25, 0.0, 1.0) == pytest.approx([0.5, 0.75, 1.0])
+    assert spread_apart([0.7, 1.0, 1.0], 0.25, 0.0, 1.0) == pytest.approx([0.5, 0.75, 1.0])
+    assert spread_apart([0.0] * 4, 0.5, 0.0, 1.0) == pytest.approx([0.0, 0.5, 1.0, 1.5])
