@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.generation_page import draw_curves, generation_table
+from benchmarks.generation_page import draw_curves, generation_notes, generation_table
 from benchmarks.report import RESULTS, ROOT, Table
 from harness.files import write_text
 
@@ -119,6 +119,8 @@ GAT is the first phase of the SPAGAN runs over the same seeds: `python run.py mo
 runs at least 500 epochs a phase, as the authors' code does, instead of 200 (1,500 where it says more epochs).
 Published values are quoted as later papers repeat them and were not checked again against each paper's PDF.
 Where a range reaches down to chance, some runs never left the plateau on which those biases let them begin.
+The control of distillation without data, in two stages, has the settings that were chosen for one stage, and
+with as many updates of the student a fifth of the generator's: the difference is not the scheme's alone.
 
 ## Is SPAGAN better than GAT?
 
@@ -132,13 +134,7 @@ Only seeds on which both networks got above {TRAINED_ABOVE:.0f} % are compared.
 
 {generation_table(generators, rows)}
 
-Fréchet distances of the test's samples from the training images, over features that the second part of
-their name tells: `fd_bumps` are five numbers that describe a bump, `fd_classifier` the last features of a
-classifier that the run trains first. Neither is an FID, and neither can be compared with the other. Settings
-are the same for every scheme of a data set; the seconds include the judgements during training and depend on
-what else the machine did: the ratios of the schemes are those of `benchmarks.osgan` below. No published
-number belongs to these small sets; the paper's headline is a training 1.5 times as fast at equal or better
-FID.
+{generation_notes(generators, rows)}
 {_picture(generators, rows)}
 ## Where and when
 
