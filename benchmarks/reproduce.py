@@ -250,7 +250,7 @@ def main() -> None:
     rows = _rows(arguments.runs, arguments.seeds)
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / "reproduction.json", rows)
-    write_page(arguments.page, EXPERIMENTS, GENERATORS, rows)
+    write_page(arguments.page, EXPERIMENTS, GENERATORS, FACTORS, FOLDS, rows)
     print(f"written: {arguments.page}")
     if failures:
         sys.exit(f"{len(failures)} runs failed: {'; '.join(failures)}")

@@ -71,7 +71,7 @@ class _Masking(logging.Formatter):
 
 
 class _LogFile(logging.FileHandler):
-    """``run.log``; a line that a full disk does not take is lost, and what the run itself writes will tell."""
+    """``run.log``; a line that a full disk does not take is lost: what the run itself writes will tell."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
         if not isinstance(sys.exc_info()[1], OSError):

@@ -27,7 +27,8 @@ def wrong_key(
         parent = ".".join(parts[:depth])
         if not isinstance(node, DictConfig) or node._is_none():
             held = None if isinstance(node, DictConfig) else node._value()
-            fix = f" Write {parent}=<run folder or checkpoint>." if parts[:-2] == ["model", "requires"] else ""
+            is_required = parts[:-2] == ["model", "requires"]
+            fix = f" Write {parent}=<run folder or checkpoint>." if is_required else ""
             return f"'{word}': {parent} is {'null' if held is None else held} here and has no keys.{fix}"
         if part not in node:
             if override.is_add() or override.is_force_add():

@@ -41,7 +41,8 @@ def job_environment(job: Job, gpu: str | None = None) -> dict[str, str]:
 def prepare_folder(job: Job) -> None:
     """Makes the job's folder, without what an earlier session has noted in it.
 
-    Of a job that goes on the note of its run folder stays, lest the run be lost if all is killed again before it has begun.
+    Of a job that goes on the note of its run folder stays, lest the run be lost if all is killed again before
+    it has begun.
     """
     job.folder.mkdir(parents=True, exist_ok=True)
     (job.folder / UNREACHED).unlink(missing_ok=True)

@@ -58,7 +58,7 @@ def test_unpaired_values_are_refused() -> None:
 def test_the_page_states_measured_beside_published_with_its_command(tmp_path: Path, readme: Path) -> None:
     experiment = Experiment("spagan_cora", "SPAGAN", "spagan", "cora")
     rows = [row("spagan_cora", 0, 0.82, 0.83), row("spagan_cora", 1, 0.84, 0.84)]
-    write_page(tmp_path / "RESULTS.md", [experiment], [], rows)
+    write_page(tmp_path / "RESULTS.md", [experiment], [], [], [], rows)
     page = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "| Cora | GAT | 83.0 ± 1.4 | 82.0 to 84.0 | 2 |" in page
     assert "| Cora | SPAGAN | 83.5 ± 0.7 | 83.0 to 84.0 | 2 | 83.6 ± 0.5 | 5 |" in page
@@ -78,7 +78,7 @@ def test_a_run_that_never_trained_is_shown_but_not_compared(tmp_path: Path, read
         row(experiment.key, 1, 0.84, 0.15),
         row(experiment.key, 2, 0.81, 0.83),
     ]
-    write_page(tmp_path / "RESULTS.md", [experiment], [], rows)
+    write_page(tmp_path / "RESULTS.md", [experiment], [], [], [], rows)
     page = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "15.0 to 83.0" in page
     assert "| +1.50 |" in page
@@ -87,7 +87,7 @@ def test_a_run_that_never_trained_is_shown_but_not_compared(tmp_path: Path, read
 
 def test_the_page_holds_the_tables_of_the_benchmarks_that_were_run(tmp_path: Path, readme: Path) -> None:
     write_report("path_search", [Table("times", [{"method": "ours", "ms": 1.0}])], tmp_path)
-    write_page(tmp_path / "RESULTS.md", [], [], [])
+    write_page(tmp_path / "RESULTS.md", [], [], [], [], [])
     page = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "### `python -m benchmarks.path_search`" in page
     assert "| ours | 1.00 |" in page
