@@ -96,11 +96,12 @@ def generation_notes(experiments: Sequence[Row], rows: Sequence[dict[str, Any]])
 
 def _about_distances(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> list[str]:
     notes = [
-        "Fréchet distances of the test's samples from the training images, over features that the second part",
-        "of their name tells: `fd_bumps` are five numbers that describe a bump, `fd_classifier` the last",
-        "features of a classifier that the run trains first. Neither is an FID, and neither can be compared",
-        "with the other. Settings are the same for every scheme of a data set. No published number belongs",
-        "to these small sets; the paper's headline is a training 1.5 times as fast at equal or better FID.",
+        "Fréchet distances of the test's samples from the training images, over features that the second",
+        "part of their name tells: `fd_bumps` are five numbers that describe a bump, `fd_classifier` the",
+        "last features of a classifier that the run trains first. Neither is an FID, and neither can be",
+        "compared with the other. Settings are the same for every scheme of a data set. No published number",
+        "belongs to these small sets; the paper's headline is a training 1.5 times as fast at an equal or",
+        "better FID.",
         f"On bumps16 a seed is accepted whose distance is below {ACCEPTED_BELOW:g} with at least"
         f" {ACCEPTED_MODES} of the 8 modes.",
     ]

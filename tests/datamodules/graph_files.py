@@ -3,6 +3,7 @@
 import zipfile
 from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,3 +53,26 @@ def graph_set(
     y: Tensor = torch.arange(num_nodes) % 2 if of_nodes else torch.arange(len(sizes)) * 10
     factors = factor[:, None] == np.arange(2)
     return make_graph_set(x, np.array(sizes), source, target, y, factors, self_loops=self_loops)
+
+
+def write_mutag(root: Path) -> None:
+    """A generated ``TU/MUTAG.zip`` below ``root``: rings in one class, stars in the other, 188 graphs."""
+    generator = np.random.default_rng(0)
+    edges, nodes, labels = [], [], []
+    for graph in range(188):
+        size, first = int(generator.integers(5, 9)), len(nodes)
+        ring = graph % 3 > 0  # two of three, as in the real set
+        pairs = [(i, (i + 1) % size) for i in range(size)] if ring else [(0, i) for i in range(1, size)]
+        edges += [(first + a + 1, first + b + 1) for pair in pairs for a, b in (pair, pair[::-1])]
+        nodes += [(graph + 1, int(generator.integers(7))) for _ in range(size)]
+        labels.append(1 if ring else -1)
+    nodes[:7] = [(graph, label) for label, (graph, _) in enumerate(nodes[:7])]  # every label occurs
+    members = {
+        "A": lines(edges),
+        "graph_indicator": lines([graph for graph, _ in nodes]),
+        "graph_labels": lines(labels),
+        "node_labels": lines([label for _, label in nodes]),
+    }
+    path = root / "TU" / "MUTAG.zip"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(zipped({f"MUTAG/MUTAG_{name}.txt": content for name, content in members.items()}))
