@@ -288,13 +288,14 @@ def _earlier(plan: Plan, node: Mapping[str, Any], runs: Path) -> Path | None:
     """The folder of the earlier sweep that the command goes on with; None for a new one."""
     if plan.resume is None and node["retry"] == "none":
         return None
-    # a search whose trials have all ended may be asked for more
-    unfinished = node["retry"] == "none" and node["sampler"] == "grid"
-    found = newest(runs, plan.identity, node["sampler"], unfinished)
+    found = None
+    if node["retry"] == "none" and node["sampler"] == "grid":
+        found = newest(runs, plan.identity, node["sampler"], unfinished=True)
+    # a search whose trials have all ended may be asked for more; a grid shows again what it has
+    found = found or newest(runs, plan.identity, node["sampler"], unfinished=False)
     if found is None:
         asked = "resume=auto" if node["retry"] == "none" else "sweep.retry=failed"
-        which = "unfinished " if unfinished else ""
-        print(f"{asked}: there is no {which}sweep of these words, so this is a new one", file=sys.stderr)
+        print(f"{asked}: there is no sweep of these words, so this is a new one", file=sys.stderr)
     return found
 
 

@@ -145,6 +145,14 @@ def test_a_failing_job_is_reported_and_the_others_are_ordinary_runs(tmp_path: Pa
     logs = [(folder / "jobs" / f"{index:04d}" / "log.txt").read_text() for index in range(4)]
     assert [log.count("error: ") for log in logs] == [0, 2, 0, 2]
 
+    ended = sweep(tmp_path, "-m", *words, "resume=auto")
+    assert ended.returncode == 1
+    assert folders(tmp_path) == [folder]
+    assert "4 jobs, 4 of them done before" in ended.stderr
+    assert f"to run what is missing: python run.py -m resume={folder} sweep.retry=failed" in ended.stderr
+    assert ended.stdout.splitlines()[-1] == f"sweep folder  {folder}"
+    assert rows(folder, "jobs.csv") == now
+
     nothing_to_do = sweep(tmp_path, "-m", f"resume={folder}", "sweep.average_over=[seed,hardware.precision]")
     assert nothing_to_do.returncode == 1
     assert [row["n"] for row in rows(folder, "summary.csv")] == ["2"]
