@@ -120,3 +120,24 @@ def test_two_players_train_in_two_processes(tmp_path: Path, scheme: str, strateg
     (folder,) = (tmp_path / "runs" / "osgan_bumps16").iterdir()
     found = json.loads((folder / "results.json").read_text(encoding="utf-8"))["metrics"]
     assert set(found) == {"test/fd_bumps", "test/modes", "test/on_mode"}
+
+
+def test_every_graph_counts_once_whoever_tests_it(tmp_path: Path) -> None:
+    words = ("model=factorgcn", "data=mini_factor_graphs", "data.num_graphs=400", "data.batch_size=70")
+    words += ("trainer.max_epochs=1", "logger=csv", "~callbacks.pictures")
+    threads = torch.get_num_threads()
+    assert entry.run([*words, "hardware=cpu", f"paths.runs={tmp_path / 'alone'}"]) == 0
+    torch.set_num_threads(threads)
+    done = started(tmp_path, str(ROOT / "run.py"), *words, "hardware=ddp_cpu")
+    assert done.returncode == 0, done.stderr
+    one, two = (
+        json.loads(path.read_text(encoding="utf-8"))["metrics"]
+        for path in (*(tmp_path / "alone").rglob("results.json"), *(tmp_path / "runs").rglob("results.json"))
+    )
+    assert two == pytest.approx(one, rel=1e-5)
+    # null predictors follow from the graphs' numbers alone
+    exact = [name for name in one if name.endswith(("_random", "_equal"))]
+    assert exact
+    assert {name: two[name] for name in exact} == pytest.approx(
+        {name: one[name] for name in exact}, rel=1e-12
+    )

@@ -47,7 +47,6 @@ class FactorGCN(GraphPredictor):
         activation: after each layer.
         batch_norm: after each layer, before the activation.
         size_norm: features divided by the root of the graph's size.
-        residual: adds each layer's input to its output.
         readout: ``mean``, ``jumping`` or ``mlp``.
         dropout: of ``readout=jumping`` on each level's contribution.
         discriminator_weight: lambda.
@@ -84,7 +83,6 @@ class FactorGCN(GraphPredictor):
         activation: Literal["relu", "leaky_relu", "tanh", "elu"],
         batch_norm: bool,
         size_norm: bool,
-        residual: bool,
         readout: Literal["mean", "jumping", "mlp"],
         dropout: Probability,
         discriminator_weight: NonNegativeFloat,
@@ -119,7 +117,7 @@ class FactorGCN(GraphPredictor):
             activation=activation,
             batch_norm=batch_norm,
             size_norm=size_norm,
-            residual=residual,
+            residual=False,  # the authors' flag is without effect
             readout=readout,
             dropout=dropout,
             of_nodes=target == "node_class",

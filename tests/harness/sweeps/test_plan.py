@@ -49,7 +49,7 @@ def test_a_job_knows_its_values_of_the_varied_keys_without_plus_signs() -> None:
         ("x=[1,2],[3]", ["x=[1,2]", "x=[3]"]),
         ("x='a b','c,d'", ["x='a b'", "x='c,d'"]),
         ("+x=1,2", ["+x=1", "+x=2"]),
-        ("data=glob(co*,exclude=cora)", ["data=coauthor_cs", "data=computers"]),
+        ("data=glob(co*,exclude=cora)", ["data=coauthor_cs", "data=collab", "data=computers"]),
         ("x=[1,2]", ["x=[1,2]"]),
     ],
 )

@@ -229,11 +229,10 @@ def test_the_rows_of_a_run_have_what_its_discriminators_reached(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_killed_cross_validation_ends_as_the_unbroken_one(mutag: Path, tmp_path: Path, seed: int) -> None:
-    words = ("model=factorgcn", "data=mutag", "data.folds=3", "trainer.max_epochs=12")
+def test_a_killed_cross_validation_ends_as_the_unbroken_one(mutag: Path, tmp_path: Path) -> None:
+    words = ("model=factorgcn", "data=mutag", "data.folds=3", "trainer.max_epochs=8")
     words += places(mutag, tmp_path)
     folder, seconds = unbroken(words, tmp_path / "unbroken")
-    trial = kill_and_resume(words, tmp_path / "killed", folder, seconds, random.Random(seed))
+    trial = kill_and_resume(words, tmp_path / "killed", folder, seconds, random.Random(1))
     assert trial.kills
     assert trial.differences == []
