@@ -1,8 +1,12 @@
 """The part of RESULTS.md about factored graphs and about cross-validations, from the finished runs."""
 
+import json
 import statistics
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
+
+from benchmarks.report import Table
 
 TITLES = {"factor_graphs": "factor graphs", "mini_factor_graphs": "factor graphs, 8,000"}
 SETS = {"mutag": "MUTAG", "imdb_binary": "IMDB-BINARY"}
@@ -91,6 +95,21 @@ def _null_lines(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> l
             ]
             lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def sweep_section(folder: Path) -> str:
+    """Tables and pictures of ``benchmarks.factor_sweeps``, and a line break; empty where it was not run."""
+    file = folder / "factor_sweeps.json"
+    if not file.exists():
+        return ""
+    report = json.loads(file.read_text(encoding="utf-8"))
+    parts = ["", "### `python -m benchmarks.factor_sweeps`"]
+    commit = (report["git"]["commit"] or "unknown")[:12]
+    parts.append(f"{report['date'][:10]}, {report['hardware']['cpu']}, source {commit}. ± over seeds.")
+    for table, name in zip(report["tables"], ("lambda", "factors"), strict=True):
+        parts.append(Table(**table).markdown())
+        parts.append(f"![The sweep's own picture](benchmarks/results/factorgcn_{name}.png)")
+    return "\n\n".join(parts) + "\n"
 
 
 def fold_table(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> str:

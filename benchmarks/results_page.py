@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.factor_page import Row as FactorRow
-from benchmarks.factor_page import factor_table, fold_table, short_table
+from benchmarks.factor_page import factor_table, fold_table, short_table, sweep_section
 from benchmarks.generation_page import draw_curves, generation_notes, generation_table
 from benchmarks.report import RESULTS, ROOT, Table
 from harness.files import write_text
@@ -155,7 +155,7 @@ C-Score (higher) compare factor graphs with the known ones; attention heads and 
 null predictors stand below: a GED is worth something below that of random weights, a C-Score above it. Ties
 in the assignment are broken at random; by the order of the factors, as the authors' code breaks them, scores
 are higher without anything being found. Measured in float64, where the authors' float32 saturates.
-
+{sweep_section(RESULTS)}
 ## Ten-fold cross-validation
 
 {fold_table(folds, rows)}
