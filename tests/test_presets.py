@@ -140,3 +140,64 @@ def test_the_relay_graph_s_preset_is_one_path_layer_over_all_paths_of_unit_cost(
     assert_holds(config["model"], expected)
     assert config["model"]["optimizer"] == {"name": "Adam", "lr": 0.01, "weight_decay": 5e-4}
     assert config["published"] is None
+
+
+# FactorGCN's specification, section 4.
+FACTORISED = {
+    "factor_graphs": {"factors": [4, 2], "hidden_channels": 32, "discriminator_weight": 1.0, "dropout": 0.0},
+    "zinc": {
+        "factors": [8, 8, 4, 2],
+        "hidden_channels": 144,
+        "discriminator_weight": 0.2,
+        "measured_layer": 2,
+    },
+    "pattern": {"factors": [4, 2, 2], "hidden_channels": 144, "discriminator_weight": 0.2},
+} | {
+    data: {
+        "factors": [4, 4, 2, 2, 1],
+        "hidden_channels": 64,
+        "discriminator_weight": 0.5,
+        "dropout": 0.4,
+        "readout": "jumping",
+        "batch_norm": True,
+    }
+    for data in ("mutag", "imdb_binary", "collab")
+}
+STEPS = {
+    "factor_graphs": (0.005, 5e-5, 80, 1000),
+    "zinc": (0.002, 0.0, 500, 1000),
+    "pattern": (0.001, 0.0, 15, 64),
+    "mutag": (0.01, 5e-4, 500, 64),
+    "imdb_binary": (0.01, 5e-4, 500, 64),
+    "collab": (0.01, 5e-4, 500, 64),
+}
+# Section 6, in the unit of the metric.
+REPORTED = {
+    "factor_graphs": ("test/f1", 0.995),
+    "zinc": ("test/mae", 0.366),
+    "pattern": ("test/acc", 0.8657),
+    "mutag": ("test/acc", 0.899),
+    "imdb_binary": ("test/acc", 0.753),
+    "collab": ("test/acc", 0.812),
+}
+
+
+@pytest.mark.parametrize("data", FACTORISED)
+def test_factorgcn_trains_as_the_specification_lists(data: str) -> None:
+    config = composed("factorgcn", data)
+    settings = config["model"]
+    assert_holds(settings, FACTORISED[data] | {"temperature": 6.0, "norm": "source", "balance_weight": 0.0})
+    lr, decay, epochs, batch_size = STEPS[data]
+    assert settings["optimizer"] == {"name": "Adam", "lr": lr, "weight_decay": decay}
+    assert (config["trainer"]["max_epochs"], config["data"]["batch_size"]) == (epochs, batch_size)
+    assert config["data"]["self_loops"] is (data not in ("zinc", "pattern"))
+    assert config["callbacks"]["best_weights"]["patience"] is None, "epochs are counted, nothing stops early"
+    metric, value = REPORTED[data]
+    assert (config["published"]["metric"], config["published"]["value"]) == (metric, value)
+
+
+@pytest.mark.parametrize("data", ["zinc", "pattern"])
+def test_its_learning_rate_falls_on_a_plateau_until_training_ends(data: str) -> None:
+    settings = composed("factorgcn", data)["model"]
+    assert settings["scheduler"] == {"name": "ReduceLROnPlateau", "factor": 0.5, "patience": 50}
+    assert settings["stop_below_lr"] == 1e-5
