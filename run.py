@@ -1,5 +1,6 @@
 """Run one experiment: ``python run.py model=spagan data=cora``; ``python run.py --help`` lists everything."""
 
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -34,8 +35,7 @@ def run(arguments: list[str]) -> int:
 
         request = parse(arguments)
         if request.action != "run":
-            print(_information(request))
-            return 0
+            return _tell(_information(request))
         if request.multirun:
             from harness.sweeps.sweep import run_sweep
 
@@ -88,6 +88,15 @@ def run(arguments: list[str]) -> int:
         last = f"crashed: {type(error).__name__}: {error}" + (f" (see {where})" if where else "")
         print(without_secrets(traceback.format_exc() + last, secrets), file=sys.stderr)
         return 1
+    return 0
+
+
+def _tell(text: str) -> int:
+    """Prints ``text``; 0 also where the reader has had enough, as in ``python run.py --help | head``."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
     return 0
 
 

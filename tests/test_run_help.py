@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import run
-from tests.command_lines import ROOT, Output, child
+from tests.command_lines import ROOT, Output, child, refusal
 
 pytestmark = pytest.mark.usefixtures("as_before")
 
@@ -74,3 +74,21 @@ def test_help_lists_groups_modes_and_commands_that_work(tmp_path: Path, capsys: 
     out, _ = capsys.readouterr()
     for word in ("spagan", "cora", "digits_graph", "ddp_cpu", "mode=test", "mode=predict", "python run.py"):
         assert word in out
+
+
+def test_a_reader_that_has_had_enough_of_the_help_is_no_crash(tmp_path: Path) -> None:
+    words = [sys.executable, str(ROOT / "run.py"), "--help"]
+    with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_a_model_for_other_data_is_told_with_the_models_for_these(tmp_path: Path, capsys: Output) -> None:
+    told = refusal(tmp_path, capsys, "model=gcn", "data=mini_factor_graphs")
+    assert (
+        "Models for data=mini_factor_graphs: disengcn, factorgcn, gin, graph_gat, graph_gcn, graph_mlp."
+        in told
+    )

@@ -1,7 +1,7 @@
 """Whether the parts of a configuration go together: model, data, callbacks, hardware and what is required."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +121,14 @@ def _check_task(
         return [Problem("data", f"{data.path} must state its tasks as a class attribute: tasks = ('...',).")]
     if task in tasks:
         return []
-    serving = data_for_task(task, conf)
+    name = choices.get("data")
+    serving, doing = data_for_task(task, conf), models_for_tasks(tasks, conf)
     return [
         Problem(
             "data",
-            f"model={choices.get('model')} does {task}, but data={choices.get('data')} serves only"
-            f" {', '.join(tasks)}. Data for it: {', '.join(serving) or 'none yet'}.",
+            f"model={choices.get('model')} does {task}, but data={name} serves only {', '.join(tasks)}."
+            f" Data for it: {', '.join(serving) or 'none yet'}."
+            f" Models for data={name}: {', '.join(doing) or 'none yet'}.",
         )
     ]
 
@@ -179,15 +181,23 @@ def task_mismatch(model: Any, data: Any, choices: Mapping[str, str], conf: Path)
 
 def data_for_task(task: str, conf: Path = PROJECT_ROOT / "conf") -> list[str]:
     """Choices of the data group whose class serves ``task``, read without importing anything."""
-    found = []
-    for file in sorted((conf / "data").glob("*.yaml")):
-        written = re.search(
-            r"^_target_:\s*['\"]?([\w.]+)", file.read_text(encoding="utf-8", errors="replace"), re.MULTILINE
-        )
+    infos = _targets_of(conf / "data")
+    return [name for name, info in infos if task in (info.attributes.get("tasks") or ())]
+
+
+def models_for_tasks(tasks: Sequence[str], conf: Path = PROJECT_ROOT / "conf") -> list[str]:
+    """Choices of the model group whose class does one of ``tasks``, read without importing anything."""
+    return [name for name, info in _targets_of(conf / "model") if info.attributes.get("task") in tasks]
+
+
+def _targets_of(folder: Path) -> Iterator[tuple[str, ClassInfo]]:
+    """Choices of a group with their classes; what cannot be read is left out."""
+    for file in sorted(folder.glob("*.yaml")):
+        text = file.read_text(encoding="utf-8", errors="replace")
+        written = re.search(r"^_target_:\s*['\"]?([\w.]+)", text, re.MULTILINE)
         try:
             info = read_class(written.group(1)) if written else None
         except (UnknownNameError, NotAClassError):
             continue
-        if info and task in (info.attributes.get("tasks") or ()):
-            found.append(file.stem)
-    return found
+        if info:
+            yield file.stem, info
