@@ -105,7 +105,10 @@ def sweep_section(folder: Path) -> str:
     report = json.loads(file.read_text(encoding="utf-8"))
     parts = ["", "### `python -m benchmarks.factor_sweeps`"]
     commit = (report["git"]["commit"] or "unknown")[:12]
-    parts.append(f"{report['date'][:10]}, {report['hardware']['cpu']}, source {commit}. ± over seeds.")
+    parts.append(
+        f"{report['date'][:10]}, {report['hardware']['cpu']}, source {commit}. ± over seeds. With one factor the"
+        " C-Score is 1 by itself,\nand with more factors GED falls by itself, as the best of them is chosen."
+    )
     for table, name in zip(report["tables"], ("lambda", "factors"), strict=True):
         parts.append(Table(**table).markdown())
         parts.append(f"![The sweep's own picture](benchmarks/results/factorgcn_{name}.png)")
