@@ -106,8 +106,8 @@ def sweep_section(folder: Path) -> str:
     parts = ["", "### `python -m benchmarks.factor_sweeps`"]
     commit = (report["git"]["commit"] or "unknown")[:12]
     parts.append(
-        f"{report['date'][:10]}, {report['hardware']['cpu']}, source {commit}. ± over seeds. With one factor the"
-        " C-Score is 1 by itself,\nand with more factors GED falls by itself, as the best of them is chosen."
+        f"{report['date'][:10]}, {report['hardware']['cpu']}, source {commit}. ± over seeds. With one factor"
+        " the C-Score is 1 by itself, and\nwith more factors GED falls by itself, as the best are chosen."
     )
     for table, name in zip(report["tables"], ("lambda", "factors"), strict=True):
         parts.append(Table(**table).markdown())
