@@ -1,6 +1,6 @@
 """Graphs that are sums of known graphs: the generator of FactorGCN's synthetic experiment.
 
-Yang et al., NeurIPS 2020, arXiv 2010.05421, section 4.1, with the details of the authors' code. Every graph
+Yang et al., NeurIPS 2020, arXiv 2010.05421, with the details of the authors' code. Every graph
 is made of several of six small graphs, each with its nodes in a random order, laid over each other. Which
 ones is what is to be predicted; where each lies is what its factor graphs should show.
 

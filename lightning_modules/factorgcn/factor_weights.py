@@ -28,7 +28,7 @@ class _FactorWeights(Function):
 def factor_weights(source: Tensor, target: Tensor, temperature: float, edges: SegmentIndex) -> Tensor:
     """``E[j -> i, k] = sigmoid(temperature * (source[j, k] + target[i, k]))``.
 
-    FactorGCN (arXiv 2010.05421), the factorisation of its section 3.1 with the authors' code's temperature.
+    FactorGCN (arXiv 2010.05421), its factorising step, with the authors' code's temperature.
     No softmax: an edge may belong to several factors, or to none.
 
     Args:

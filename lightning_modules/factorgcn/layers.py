@@ -16,7 +16,7 @@ DegreeNorm = Literal["source", "symmetric"]
 
 
 class FactorGraphConv(nn.Module):
-    """Splits a graph into K soft factor graphs and aggregates in each (FactorGCN, arXiv 2010.05421, 3.1-3.2).
+    """Splits a graph into K soft factor graphs and aggregates in each (FactorGCN, arXiv 2010.05421).
 
     With ``h = x W + b`` of width ``d = H / K``, shared by all factors, an edge j -> i belongs to factor k by
     ``E[j -> i, k] = sigmoid(temperature * (h_j a_k + alpha_k + h_i c_k + gamma_k))``, and
@@ -73,7 +73,7 @@ class FactorGraphConv(nn.Module):
 
 
 class FactorDiscriminator(nn.Module):
-    """Tells from a factor graph alone which factor it is (FactorGCN, section 3.3).
+    """Tells from a factor graph alone which factor it is (FactorGCN, arXiv 2010.05421).
 
     With ``Agg_k`` the layer's weighted sum in factor k: ``u_k = tanh(Agg_k(h W1 + b1))``,
     ``v_k = tanh(Agg_k(u_k W2 + b2))``, the mean of ``v_k`` over a graph's nodes, tanh, a linear layer to K

@@ -10,7 +10,7 @@ from lightning_modules.graph_prediction.batch import Graphs
 
 
 def discriminator_loss(logits: Tensor) -> Tensor:
-    """Cross-entropy of recognising each factor, averaged over the B * K pairs (FactorGCN, section 3.3).
+    """Cross-entropy of recognising each factor, averaged over the B * K pairs (FactorGCN).
 
     Args:
         logits: ``[B, K, K]``, row k those of factor k.

@@ -25,7 +25,7 @@ from lightning_modules.graph_prediction.targets import task_loss
 class FactorGCN(GraphPredictor):
     """Factorizable graph convolutions (Yang et al., NeurIPS 2020, arXiv 2010.05421).
 
-    ``loss = loss of the task + discriminator_weight * sum over layers of L_dis`` (section 3.4). Layers with
+    ``loss = loss of the task + discriminator_weight * sum over layers of L_dis``. Layers with
     one factor have no discriminator loss. Departures from the authors' code: the test is that of the test
     split (theirs is the validation split's), losses are means over samples, dropout ends with training, and
     disentanglement is measured in float64 with ties broken at random. One discriminator a layer, left out of

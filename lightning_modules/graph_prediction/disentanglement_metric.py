@@ -26,7 +26,7 @@ SATURATED = 1e-3
 class Disentanglement(Metric):
     """GED_E and C-Score of factor graphs against known relations, beside two null predictors.
 
-    FactorGCN, section 4.1; ``disentanglement.py`` has the arithmetic. Every graph counts once, whatever batch
+    FactorGCN (arXiv 2010.05421); ``disentanglement.py`` has the arithmetic. Every graph counts once, whatever batch
     and process it is in.
 
     Args:

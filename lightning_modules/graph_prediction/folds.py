@@ -35,7 +35,7 @@ class Folds:
     def best_epoch(self) -> tuple[int, float, float]:
         """The epoch whose accuracy, averaged over folds, is best: its number, that mean, and the deviation.
 
-        This is how GIN (arXiv 1810.00826, section 7) and those after it report: the epoch is chosen on the
+        This is how GIN (arXiv 1810.00826) and those after it report: the epoch is chosen on the
         very folds that are reported. The deviation is that of a sample, over folds.
         """
         means = [statistics.fmean(values) for values in zip(*self.curves, strict=True)]
