@@ -1,8 +1,8 @@
 """How well factor graphs agree with the relations that a graph was made of: GED_E and the C-Score.
 
-FactorGCN (arXiv 2010.05421), as its authors' code computes them: predictions are compared with the truth as 0/1
-matrices of a fixed node order, so no edit distance is searched for. Of a prediction for a relation of e edges
-the e heaviest are taken. Everything is in float64, since a saturated sigmoid ties in float32.
+FactorGCN (arXiv 2010.05421), as its authors' code computes them: predictions are compared with the truth as
+0/1 matrices of a fixed node order, so no edit distance is searched for. Of a prediction for a relation of e
+edges the e heaviest are taken. Everything is in float64, since a saturated sigmoid ties in float32.
 """
 
 from dataclasses import dataclass

@@ -26,8 +26,8 @@ SATURATED = 1e-3
 class Disentanglement(Metric):
     """GED_E and C-Score of factor graphs against known relations, beside two null predictors.
 
-    FactorGCN (arXiv 2010.05421); ``disentanglement.py`` has the arithmetic. Every graph counts once, whatever batch
-    and process it is in.
+    FactorGCN (arXiv 2010.05421); ``disentanglement.py`` has the arithmetic. Every graph counts once, whatever
+    batch and process it is in.
 
     Args:
         num_relations: P, those that are known.
