@@ -3,12 +3,15 @@
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torchmetrics import Metric
+
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -72,9 +75,15 @@ class Folds:
             ValueError: it cannot have come from there.
         """
         weights, curves = state.get("weights"), state.get("curves")
-        if not isinstance(weights, list) or not isinstance(curves, list):
+        if not _is_list_of(weights, dict) or not _is_list_of(curves, list):
             raise ValueError("the checkpoint's folds are damaged")
-        return cls(list(weights), [list(curve) for curve in curves])
+        if not all(isinstance(value, Tensor) for one in weights for value in one.values()):
+            raise ValueError("the checkpoint's folds hold something else than weights")
+        return cls([dict(one) for one in weights], [[float(value) for value in curve] for curve in curves])
+
+
+def _is_list_of(value: Any, kind: type[T]) -> TypeGuard[list[T]]:
+    return isinstance(value, list) and all(isinstance(one, kind) for one in value)
 
 
 class FoldAccuracy(Metric):

@@ -191,7 +191,7 @@ class GraphPredictor(ExperimentModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self._kept = Folds.from_state(checkpoint["folds"])
+        self._kept = Folds.from_state(checkpoint.get("folds") or {})
 
     # Test and prediction
 
