@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torchmetrics import Metric
 
-
 T = TypeVar("T")
 
 
