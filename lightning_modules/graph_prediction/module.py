@@ -119,14 +119,22 @@ class GraphPredictor(ExperimentModule):
             self._kept.begin(self.phase_index)
 
     def on_fit_start(self) -> None:
-        if self.folds > 1 and self.protocol == "gin":
-            for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
-                if getattr(callback, "patience", None) is not None:
-                    raise UserError(
-                        f"callbacks.best_weights.patience={callback.patience}: data.protocol=gin compares the"
-                        " same epoch of all folds, so none may stop early."
-                        " Set callbacks.best_weights.patience=null, or data.protocol=holdout."
-                    )
+        if self.folds == 1:
+            return
+        callbacks: list[Any] = self.trainer.callbacks  # type: ignore[attr-defined]
+        # callbacks/best_weights.py, known by what it has
+        best = next((callback for callback in callbacks if hasattr(callback, "best_epoch")), None)
+        if self.protocol == "gin" and best is not None and best.patience is not None:
+            raise UserError(
+                f"callbacks.best_weights.patience={best.patience}: data.protocol=gin compares the same epoch"
+                " of all folds, so none may stop early."
+                " Set callbacks.best_weights.patience=null, or data.protocol=holdout."
+            )
+        if self.protocol == "holdout" and (best is None or best.monitor is None):
+            raise UserError(
+                "callbacks.best_weights.monitor=null: data.protocol=holdout tests the weights that the"
+                " validation chooses. Set callbacks.best_weights.monitor=val/acc."
+            )
 
     def training_loss(
         self, batch: Batch, predicted: Tensor, graphs: Graphs, found: list[LayerOutput]

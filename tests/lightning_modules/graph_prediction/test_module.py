@@ -189,14 +189,20 @@ def test_a_tested_checkpoint_of_folds_gives_the_run_s_metrics_and_predictions_of
     assert last == pytest.approx(statistics.fmean(curve[-1] for curve in module._kept.curves))
 
 
-def test_patience_is_refused_where_epochs_of_folds_are_compared(
-    mutag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("callbacks.best_weights.patience=5", "Set callbacks.best_weights.patience=null"),
+        ("data.protocol=holdout", "Set callbacks.best_weights.monitor=val/acc"),
+    ],
+)
+def test_a_protocol_that_the_choice_of_weights_would_spoil_is_refused(
+    word: str, told: str, mutag: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("model=gin", *FOLDS, f"paths.data={mutag}", "callbacks.best_weights.patience=5")
-    status = command(tmp_path, *words)
+    status = command(tmp_path, "model=gin", *FOLDS, f"paths.data={mutag}", word)
     err = capsys.readouterr().err
     assert status == 2
-    assert "callbacks.best_weights.patience=null" in err
+    assert told in err
     assert [line.startswith("error: ") for line in err.splitlines()][-2:] == [False, True]
     assert not list((tmp_path / "runs").rglob("run.json"))
 
