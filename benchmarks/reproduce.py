@@ -150,10 +150,6 @@ FACTORS = [
         )
         for weight in (0.2, 0)
     ),
-    *(
-        Experiment(f"{m}_mini_factor_graphs", t, m, "mini_factor_graphs", (), 3)
-        for m, t in _FACTOR_METHODS.items()
-    ),
 ]
 """FactorGCN's synthetic experiment and its comparison, with the disentanglement of what has factors."""
 FOLDS = [

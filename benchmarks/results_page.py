@@ -154,7 +154,9 @@ The synthetic experiment of FactorGCN: which known graphs each graph is the sum 
 C-Score (higher) compare factor graphs with the known ones; attention heads and channels are factors too. Both
 null predictors stand below: a GED is worth something below that of random weights, a C-Score above it. Ties
 in the assignment are broken at random; by the order of the factors, as the authors' code breaks them, scores
-are higher without anything being found. Measured in float64, where the authors' float32 saturates.
+are higher without anything being found. Measured in float64, where the authors' float32 saturates. GIN is our
+addition, the paper does not compare with it. Published values are quoted as later papers repeat them and were
+not checked again against the PDF.
 {sweep_section(RESULTS)}
 ## Ten-fold cross-validation
 
