@@ -4,9 +4,9 @@ import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from benchmarks.report import Table
+from benchmarks.report import ExperimentRow, Table
 
 TITLES = {"factor_graphs": "factor graphs", "mini_factor_graphs": "factor graphs, 8,000"}
 SETS = {"mutag": "MUTAG", "imdb_binary": "IMDB-BINARY"}
@@ -22,25 +22,7 @@ PUBLISHED = {
 _NULLS = (("random weights", "_random"), ("all weights equal", "_equal"))
 
 
-class Row(Protocol):
-    """What a row of the tables needs to know of its experiment."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def data(self) -> str: ...
-    @property
-    def overrides(self) -> tuple[str, ...]: ...
-
-    def command(self, seed: int | str) -> list[str]:
-        """The words after ``python run.py``."""
-
-
-def factor_table(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> str:
+def factor_table(experiments: Sequence[ExperimentRow], rows: Sequence[dict[str, Any]]) -> str:
     """Micro-F1, GED_E and C-Score with the published values, and both null predictors; a note if not run."""
     lines = [
         "| data | method | micro-F1 (%) | GED | C-Score | ties by index | seeds | published: F1, GED, C"
@@ -74,7 +56,7 @@ def factor_table(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> 
     return "\n".join(lines) if len(lines) > 2 else "Not run."
 
 
-def _null_lines(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> list[str]:
+def _null_lines(experiments: Sequence[ExperimentRow], rows: Sequence[dict[str, Any]]) -> list[str]:
     """The null predictors beside FactorGCN's factors, whose number is theirs too."""
     lines = []
     for data in TITLES:
@@ -115,7 +97,7 @@ def sweep_section(folder: Path) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def fold_table(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> str:
+def fold_table(experiments: Sequence[ExperimentRow], rows: Sequence[dict[str, Any]]) -> str:
     """Ten-fold accuracies, one line a run; a note where none has been run."""
     lines = [
         "| data | method | protocol | accuracy (%) | last weights | published (%) | seed | minutes"
@@ -142,7 +124,7 @@ def fold_table(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> st
     return "\n".join(lines) if len(lines) > 2 else "Not run."
 
 
-def short_table(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> str:
+def short_table(experiments: Sequence[ExperimentRow], rows: Sequence[dict[str, Any]]) -> str:
     """What has a published value, for README.md: one line an experiment; empty where none has been run."""
     lines = ["| data | method | measured | runs | published |", "|---|---|---|---|---|"]
     for experiment in experiments:

@@ -5,28 +5,14 @@ import statistics
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from benchmarks.report import RESULTS
+from benchmarks.report import RESULTS, ExperimentRow
 
 PICTURE = "osgan_schemes.png"
 TWO_OPTIMISERS = "two_stage"  # schemes of that beginning step twice a batch
 ACCEPTED_BELOW, ACCEPTED_MODES = 3.5, 7  # what tests/lightning_modules/osgan/test_acceptance.py holds, too
 TITLES = {"bumps16": "bumps16", "digits": "digits, 16 x 16", "mnist": "MNIST, 32 x 32"}
-
-
-class Row(Protocol):
-    """What a row of the table needs to know of its experiment."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def data(self) -> str: ...
-
-    def command(self, seed: int | str) -> list[str]:
-        """The words after ``python run.py``."""
 
 
 def distance_curve(metrics: Path, scheme: str, seconds: float) -> dict[str, list[float]]:
@@ -59,7 +45,7 @@ def distance_curve(metrics: Path, scheme: str, seconds: float) -> dict[str, list
     }
 
 
-def generation_table(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> str:
+def generation_table(experiments: Sequence[ExperimentRow], rows: Sequence[dict[str, Any]]) -> str:
     """Distances of the tests, one line an experiment; a note where none has been run."""
     lines = [
         "| data | training | distance | mean ± std | range | modes of 8 | accepted | seeds | training (s)"
@@ -86,7 +72,7 @@ def generation_table(experiments: Sequence[Row], rows: Sequence[dict[str, Any]])
     return "\n".join(lines) if len(lines) > 2 else "Not run."
 
 
-def generation_notes(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> str:
+def generation_notes(experiments: Sequence[ExperimentRow], rows: Sequence[dict[str, Any]]) -> str:
     """What the table and the picture mean, and what they do not."""
     return "\n\n".join(
         textwrap.fill(" ".join(note), 110, break_on_hyphens=False)
@@ -94,7 +80,7 @@ def generation_notes(experiments: Sequence[Row], rows: Sequence[dict[str, Any]])
     )
 
 
-def _about_distances(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> list[str]:
+def _about_distances(experiments: Sequence[ExperimentRow], rows: Sequence[dict[str, Any]]) -> list[str]:
     notes = [
         "Fréchet distances of the test's samples from the training images, over features that the second",
         "part of their name tells: `fd_bumps` are five numbers that describe a bump, `fd_classifier` the",
@@ -112,7 +98,7 @@ def _about_distances(experiments: Sequence[Row], rows: Sequence[dict[str, Any]])
     return notes
 
 
-def _about_schemes(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> list[str]:
+def _about_schemes(experiments: Sequence[ExperimentRow], rows: Sequence[dict[str, Any]]) -> list[str]:
     notes = [
         "The seconds are those of the whole training, its judgements included, on a shared machine: which",
         "scheme takes fewer is not to be read as a measurement. The ratios of the schemes are those of",
@@ -131,11 +117,11 @@ def _about_schemes(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -
     return notes
 
 
-def _is(experiment: Row, scheme: str) -> bool:
+def _is(experiment: ExperimentRow, scheme: str) -> bool:
     return experiment.data == "mnist" and experiment.title.startswith(f"{scheme},")
 
 
-def _distances(experiment: Row, rows: Sequence[dict[str, Any]]) -> list[float]:
+def _distances(experiment: ExperimentRow, rows: Sequence[dict[str, Any]]) -> list[float]:
     own = [row["metrics"] for row in rows if row["experiment"] == experiment.key]
     return [value for metrics in own for key, value in metrics.items() if key.startswith("test/fd_")]
 
@@ -159,7 +145,9 @@ def _range(modes: Sequence[float]) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def draw_curves(experiments: Sequence[Row], rows: Sequence[dict[str, Any]], data: str) -> Path | None:
+def draw_curves(
+    experiments: Sequence[ExperimentRow], rows: Sequence[dict[str, Any]], data: str
+) -> Path | None:
     """Draws quality against time and steps for the schemes on one data set.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harness.files import write_json
 from harness.system import git_state, hardware_summary, versions
@@ -39,6 +39,24 @@ def graph_datamodule(data: str | None) -> tuple[Any, str]:
     generated = CoraSized()
     generated.setup()
     return generated, "a generated graph of Cora's size"
+
+
+class ExperimentRow(Protocol):
+    """What a table of results needs to know of an experiment."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def data(self) -> str: ...
+    @property
+    def overrides(self) -> tuple[str, ...]: ...
+
+    def command(self, seed: int | str) -> list[str]:
+        """The words after ``python run.py``."""
 
 
 @dataclass(frozen=True)

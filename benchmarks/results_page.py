@@ -6,12 +6,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from benchmarks.factor_page import Row as FactorRow
 from benchmarks.factor_page import factor_table, fold_table, short_table, sweep_section
 from benchmarks.generation_page import draw_curves, generation_notes, generation_table
-from benchmarks.report import RESULTS, ROOT, Table
+from benchmarks.report import RESULTS, ROOT, ExperimentRow, Table
 from harness.files import write_text
 
 TRAINED_ABOVE = 50.0
@@ -38,22 +37,6 @@ TITLES = {
     "relay_graph": "relay graph",
     "mini_citation": "mini-citation",
 }
-
-
-class Row(Protocol):
-    """What a row of the page needs to know of its experiment."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def title(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def data(self) -> str: ...
-
-    def command(self, seed: int | str) -> list[str]:
-        """The words after ``python run.py``."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +80,10 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Differe
 
 def write_page(
     path: Path,
-    experiments: Sequence[Row],
-    generators: Sequence[Row],
-    factors: Sequence[FactorRow],
-    folds: Sequence[FactorRow],
+    experiments: Sequence[ExperimentRow],
+    generators: Sequence[ExperimentRow],
+    factors: Sequence[ExperimentRow],
+    folds: Sequence[ExperimentRow],
     rows: Sequence[dict[str, Any]],
 ) -> None:
     """Writes the page, and the short table between README.md's markers.
@@ -154,9 +137,9 @@ The synthetic experiment of FactorGCN: which known graphs each graph is the sum 
 C-Score (higher) compare factor graphs with the known ones; attention heads and channels are factors too. Both
 null predictors stand below: a GED is worth something below that of random weights, a C-Score above it. Ties
 in the assignment are broken at random; by the order of the factors, as the authors' code breaks them, scores
-are higher without anything being found. Measured in float64, where the authors' float32 saturates. GIN is our
-addition, the paper does not compare with it. Published values are quoted as later papers repeat them and were
-not checked again against the PDF.
+are higher without anything being found. Measured in float64, where the authors' float32 saturates. GIN, which
+the paper does not compare with, is above FactorGCN in F1. Published values are quoted as later papers
+repeat them and were not checked again against the PDF.
 {sweep_section(RESULTS)}
 ## Ten-fold cross-validation
 
@@ -178,7 +161,7 @@ final weights reach, and `holdout` chooses on a fold that is neither trained on 
     _fill_readme(_table(published, rows), short_table([*factors, *folds], rows))
 
 
-def _picture(generators: Sequence[Row], rows: Sequence[dict[str, Any]]) -> str:
+def _picture(generators: Sequence[ExperimentRow], rows: Sequence[dict[str, Any]]) -> str:
     path = draw_curves(generators, rows, "mnist")
     return f"\n![Quality against time and against steps]({path.relative_to(ROOT)})\n" if path else ""
 
@@ -191,7 +174,7 @@ def _accuracies(rows: Sequence[dict[str, Any]], key: str, metric: str) -> dict[i
     }
 
 
-def _table(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> str:
+def _table(experiments: Sequence[ExperimentRow], rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "| data | method | measured (%) | range | seeds | published (%) | seconds a run | command |",
         "|---|---|---|---|---|---|---|---|",
@@ -211,7 +194,7 @@ def _table(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _line(
-    experiment: Row,
+    experiment: ExperimentRow,
     title: str,
     scores: dict[int, float],
     published: dict[str, Any] | None,
@@ -245,7 +228,7 @@ def _gat_published(data: str) -> dict[str, Any] | None:
     return dict(content["published"])
 
 
-def _differences(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> str:
+def _differences(experiments: Sequence[ExperimentRow], rows: Sequence[dict[str, Any]]) -> str:
     lines = [
         "| data | initialisation | SPAGAN − GAT (points) | 95 % interval | above | trained | reading |",
         "|---|---|---|---|---|---|---|",
@@ -270,7 +253,7 @@ def _differences(experiments: Sequence[Row], rows: Sequence[dict[str, Any]]) -> 
     return "\n".join(lines)
 
 
-def _init(experiment: Row) -> str:
+def _init(experiment: ExperimentRow) -> str:
     _, _, name = experiment.title.partition(", ")
     return name or "zero biases"
 

@@ -7,7 +7,7 @@ ones is what is to be predicted; where each lies is what its factor graphs shoul
 20,000 graphs take less than a second (``python -m benchmarks.factorgcn``), so none are kept on disk.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -70,9 +70,9 @@ class FactorGraphsDataModule(GraphSetDataModule):
         self,
         in_channels: PositiveInt,
         num_classes: Annotated[int, Field(ge=2, le=6)],
-        target: Annotated[str, Field(pattern="^multi_label$")],
+        target: Literal["multi_label"],
         folds: Annotated[int, Field(ge=1, le=1)],
-        protocol: Annotated[str, Field(pattern="^gin$")],
+        protocol: Literal["gin"],
         num_graphs: Annotated[int, Field(ge=10)],
         graph_seed: NonNegativeInt,
         self_loops: bool,

@@ -114,9 +114,9 @@ class FactorDiscriminator(nn.Module):
             summed = factor_sum(found.weights, u, graphs.edges)  # [n, K, d/2]
             v = _after_sum(self.second, summed, totals).tanh()  # [n, K, d]
             g = graphs.pooled_mean(v.flatten(1)).unflatten(1, (num_factors, -1)).tanh()  # [B, K, d]
-            return F.linear(g, self.classify.weight, self.classify.bias)
+            return F.linear(g, self.classify.weight.to(g.dtype), self.classify.bias.to(g.dtype))
 
 
 def _after_sum(layer: nn.Linear, summed: Tensor, totals: Tensor) -> Tensor:
     """``Agg(z W + b)`` from ``Agg(z)`` and ``Agg(1)``."""
-    return F.linear(summed, layer.weight) + totals * layer.bias
+    return F.linear(summed, layer.weight.to(summed.dtype)) + totals * layer.bias

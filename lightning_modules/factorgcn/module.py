@@ -129,7 +129,9 @@ class FactorGCN(GraphPredictor):
         self.averages = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in names})
 
     def make_network(self) -> FactorNetwork:
-        return FactorNetwork(self._frame, self.factors, self._temperature, self._norm)
+        network = FactorNetwork(self._frame, self.factors, self._temperature, self._norm)
+        network.discriminators.requires_grad_(self.discriminator_weight > 0)  # DDP asks each for a gradient
+        return network
 
     def training_loss(
         self, batch: Batch, predicted: Tensor, graphs: Graphs, found: list[LayerOutput]

@@ -27,7 +27,11 @@ class FactorNetwork(GraphNetwork):
 
         super().__init__(frame, make_layer)
         # drawn last, so that a network without them would begin with the same weights
-        self.discriminators = nn.ModuleList(FactorDiscriminator(hidden // count, count) for count in factors)
+        self.discriminators = nn.ModuleList(
+            # one factor is always recognised, and DDP wants no parameter without a gradient
+            FactorDiscriminator(hidden // count, count) if count > 1 else nn.Identity()
+            for count in factors
+        )
 
     def recognise(self, number: int, found: LayerOutput, graphs: Graphs) -> Tensor:
         """Logits ``[B, K, K]`` of the discriminator of layer ``number``, from 0 on."""

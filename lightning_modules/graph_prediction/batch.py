@@ -32,12 +32,13 @@ class Graphs:
 
         Args:
             batch: with ``x``, ``edge_index``, ``edge_ptr``, ``reverse``, ``batch`` and ``ptr``.
-            dtype: of features and degrees; None for float32.
+            dtype: of features, and of degrees in at least float32; None for float32.
         """
         x, (source, target) = batch["x"], batch["edge_index"]
         kind = dtype or torch.float32
+        at_least_single = torch.promote_types(kind, torch.float32)
         edges = SegmentIndex.of_symmetric(target, source, batch["edge_ptr"], batch["reverse"])
-        degrees = batch["edge_ptr"].diff().clamp(min=1).to(kind)
+        degrees = batch["edge_ptr"].diff().clamp(min=1).to(at_least_single)
         return cls(
             x=x.to(kind) if x.is_floating_point() else x,
             edges=edges,
@@ -74,8 +75,9 @@ class Graphs:
 
     def pooled_sum(self, x: Tensor) -> Tensor:
         """Sum over the nodes of each graph, ``[n, F] -> [B, F]``; differentiable."""
-        return self.nodes.differentiable_sum(x)
+        return self.nodes.differentiable_sum(x).to(x.dtype)
 
     def pooled_mean(self, x: Tensor) -> Tensor:
         """Mean over the nodes of each graph, ``[n, F] -> [B, F]``; differentiable."""
-        return self.pooled_sum(x) / self.sizes.to(x.dtype).unsqueeze(1)
+        total = self.nodes.differentiable_sum(x)  # rounded after the division, not before
+        return (total / self.sizes.to(total.dtype).unsqueeze(1)).to(x.dtype)

@@ -74,7 +74,7 @@ def differing_entries(edges: UndirectedEdges) -> tuple[Floats, NDArray[np.int64]
     for k, column in enumerate(edges.weights.T):
         rank[np.lexsort((-column, graph))] = places  # the heaviest edge of each graph has rank 0
         for t, mine in enumerate(edges.truth.T):
-            hit = mine & (rank < sizes[graph, t])
+            hit = mine & (rank < sizes[graph, t]) & (column > 0)  # a weight of 0 is as good as no edge
             hits = np.bincount(graph, weights=hit, minlength=num_graphs)
             # e - hits were missed and as many taken in their place, each in two entries
             costs[:, t, k] = 4 * (sizes[:, t] - hits)

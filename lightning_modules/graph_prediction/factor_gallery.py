@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_modules.graph_prediction.batch import Graphs
 from lightning_modules.graph_prediction.disentanglement import (
     differing_entries,
     matched_factors,
@@ -43,7 +42,7 @@ def draw_factors(module: "GraphPredictor", data: "GraphSetDataModule") -> Iterat
     """
     count = min(len(data.splits["test"]), GRAPHS)
     batch = data.loader("test", shared=False).batch(torch.arange(count, device=module.device))
-    _, found = module.network(Graphs.of(batch))
+    _, found = module.network(module.graphs(batch))
     measured = found[module.measured_layer - 1]
     if measured.factors is None:
         return

@@ -58,7 +58,7 @@ def draw_factor_graphs(examples: Sequence[Example], names: Sequence[str]) -> "Fi
         examples: rows, at least one.
         names: of the P relations.
     """
-    relations = max(len(example.matched) for example in examples)
+    relations = max(int(example.truth.any(axis=0).sum()) for example in examples)
     factors = min(examples[0].weights.shape[1], SHOWN_FACTORS)
     columns = 1 + relations + factors
     figure, axes = new_figure(
@@ -73,7 +73,7 @@ def draw_factor_graphs(examples: Sequence[Example], names: Sequence[str]) -> "Fi
         mine = axes[row * columns : (row + 1) * columns]
         everything = np.ones(len(example.edges))
         _draw_graph(mine[0], places, example.edges, everything, MUTED, f"graph {example.number}")
-        order = sorted(example.matched)
+        order = np.flatnonzero(example.truth.any(axis=0)).tolist()
         for place, t in zip(mine[1 : 1 + relations], order, strict=False):
             shown = example.truth[:, t].astype(float)
             _draw_graph(
@@ -83,7 +83,7 @@ def draw_factor_graphs(examples: Sequence[Example], names: Sequence[str]) -> "Fi
             place.set_axis_off()
         stands_for = {k: t for t, k in example.matched.items()}
         # those that stand for a relation first, in its order
-        found = [example.matched[t] for t in order]
+        found = [example.matched[t] for t in order if t in example.matched]
         found += [k for k in range(example.weights.shape[1]) if k not in stands_for]
         for place, k in zip(mine[1 + relations :], found, strict=False):
             weights, title = example.weights[:, k], f"factor {k + 1}"
@@ -103,11 +103,10 @@ def draw_factor_graphs(examples: Sequence[Example], names: Sequence[str]) -> "Fi
 
 
 def _examples_title(relations: int, factors: int) -> str:
+    found = "factor graph" if factors == 1 else f"{factors} factor graphs"
     if relations:
-        return (
-            f"Graphs, the known graphs that each is the sum of, and the {factors} factor graphs found in it"
-        )
-    return f"Graphs and the {factors} factor graphs found in each"
+        return f"Graphs, the known graphs that each is the sum of, and the {found} found in it"
+    return f"Graphs and the {found} found in each"
 
 
 def _layout(example: Example) -> np.ndarray:

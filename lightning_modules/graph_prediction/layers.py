@@ -90,13 +90,13 @@ class GINLayer(nn.Module):
     def forward(self, x: Tensor, graphs: Graphs) -> LayerOutput:
         total = propagate(torch.ones_like(graphs.source_norm), x, graphs.edges)
         own = 1 + self.eps - graphs.self_loops.to(total.dtype)  # [n]
-        return LayerOutput(self.mlp(total + own.unsqueeze(1) * x))
+        return LayerOutput(self.mlp((total + own.unsqueeze(1) * x).to(x.dtype)))
 
 
 class DisenGCNLayer(nn.Module):
     """Neighbourhood routing (Ma et al., "Disentangled graph convolutional networks", ICML 2019, Alg. 1).
 
-    The input is projected to K channels, ``z``, each of length 1. Then, T times,
+    The input is projected to K channels after a ReLU, ``z``, each of length 1. Then, T times,
     ``p[j -> i, k] = softmax over k of <z[j, k], u[i, k]>`` and
     ``u[i, k] = normalise(z[i, k] + sum over j of p[j -> i, k] z[j, k])``, beginning with ``u = z``. The last
     p are the factors.

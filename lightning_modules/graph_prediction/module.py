@@ -108,11 +108,24 @@ class GraphPredictor(ExperimentModule):
 
     def forward(self, batch: Batch) -> Tensor:
         """Predictions of a batch: ``[B, C]``, or ``[n, C]`` of nodes."""
-        return self.network(Graphs.of(batch))[0]
+        return self.network(self.graphs(batch))[0]
+
+    def graphs(self, batch: Batch) -> Graphs:
+        """The batch as the network takes it, in the type of its weights."""
+        return Graphs.of(batch, next(self.network.parameters()).dtype)
 
     # Training
 
     def on_phase_start(self, datamodule: LightningDataModule) -> None:
+        data = graph_sets_of(datamodule)
+        has_types = data.splits["test"].x.dim() == 1 and not data.one_hot
+        if has_types != (self.network.embedding is not None):
+            right = "of types, which need an embedding. Try model.embedding_channels=36."
+            wrong = "with features, which need no embedding. Set model.embedding_channels=null."
+            raise UserError(
+                f"model.embedding_channels is {'null' if has_types else 'a number'}: data={data.choice} has"
+                f" nodes {right if has_types else wrong}"
+            )
         if self.folds > 1:
             graph_sets_of(datamodule).use_fold(self.phase_index)
             self.network = self.make_network()  # the harness has seeded the phase
@@ -152,7 +165,7 @@ class GraphPredictor(ExperimentModule):
             average.reset()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        graphs = Graphs.of(batch)
+        graphs = self.graphs(batch)
         predicted, found = self.network(graphs)
         loss = self.training_loss(batch, predicted, graphs, found)
         update_metrics(self.train_metrics, self.target, loss.detach(), predicted.detach(), batch["y"])
@@ -240,7 +253,7 @@ class GraphPredictor(ExperimentModule):
         """Predictions by the network of the split, or of each graph's fold."""
         if self.folds == 1:
             return self(batch)
-        return self._kept.predict(self.network, Graphs.of(batch), batch["fold"])
+        return self._kept.predict(self.network, self.graphs(batch), batch["fold"])
 
     def on_test_epoch_end(self) -> None:
         metrics: dict[str, Any] = in_order(self.test_metrics.compute())

@@ -117,7 +117,7 @@ class GraphNetwork(nn.Module):
         for number, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             output: LayerOutput = layer(x, graphs)
             found.append(output)
-            h = output.out
+            h = output.out.to(levels[0].dtype)  # sums over edges come in at least float32
             if self.size_norm:
                 h = h * graphs.nodes.centres(graphs.sizes.rsqrt().to(h.dtype)).unsqueeze(1)
             if self.shortcuts:

@@ -5,10 +5,12 @@ import random
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks.kill_resume import kill_and_resume, unbroken
+from datamodules.graph_sets import make_graph_set
 from harness.build import build_datamodule, build_module
 from harness.loading import load_run
 from lightning_modules.factorgcn.module import FactorGCN
@@ -57,6 +59,42 @@ def test_a_training_step_gives_every_parameter_a_finite_gradient(model: str) -> 
     without = [name for name, p in module.network.named_parameters() if p.grad is None]
     assert without == []
     assert all(p.grad.isfinite().all() for p in module.network.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("words", [("model.factors=[4,1]",), ("model.discriminator_weight=0",)])
+def test_what_is_trained_gets_a_gradient_in_every_step_as_ddp_demands(words: tuple[str, ...]) -> None:
+    config = configuration("model=factorgcn", *SMALL, *words)
+    module, data = build_module(config), build_datamodule(config)
+    module.training_step(next(iter(data.train_dataloader())), 0).backward()
+    trained = [p for p in module.parameters() if p.requires_grad]
+    assert all(p.grad is not None for p in trained)
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+@pytest.mark.parametrize("model", ["factorgcn", *BASELINES])
+def test_every_precision_trains_and_tests(model: str, precision: str, tmp_path: Path) -> None:
+    words = (f"model={model}", *SMALL, "trainer.max_epochs=1", f"hardware.precision={precision}")
+    assert 0 <= fit(tmp_path, *words).test()["test/f1"] <= 1
+
+
+def test_features_are_not_embedded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(tmp_path, "model=gin", *SMALL, "model.embedding_channels=8") == 2
+    assert "Set model.embedding_channels=null." in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_graph_s_prediction_does_not_depend_on_the_order_of_its_nodes() -> None:
+    config = configuration("model=gin", *SMALL)
+    module, data = build_module(config).eval().double(), build_datamodule(config)
+    assert isinstance(module, GraphPredictor)
+    part = data.splits["test"].take(torch.tensor([0]))  # type: ignore[attr-defined]
+    order = torch.randperm(15, generator=torch.Generator().manual_seed(0))  # new place of each node
+    source, target = (order[end.long()].numpy() for end in part.edge_index)
+    features = torch.empty_like(part.x)
+    features[order] = part.x  # the columns stay
+    other = source != target
+    moved = make_graph_set(features, np.array([15]), source[other], target[other], part.y, self_loops=True)
+    both = [module(graphs.batch(torch.tensor([0]))) for graphs in (part, moved)]
+    torch.testing.assert_close(*both, rtol=0, atol=1e-12)
 
 
 def test_without_weight_the_discriminator_is_not_computed_and_gets_no_gradient() -> None:
@@ -216,6 +254,7 @@ def test_a_protocol_that_the_choice_of_weights_would_spoil_is_refused(
         (("model=graph_gat", "model.heads=5"), "model.heads must divide"),
         (("model=disengcn", "model.routing_steps=null"), "model.routing_steps=null"),
         (("model=gcn",), "graph_prediction"),
+        (("model=gin", "data.protocol=holdout"), "data.protocol must be gin"),
         (("model=factorgcn", "data.num_classes=7"), "data.num_classes"),
     ],
 )
