@@ -1,6 +1,7 @@
 """Training of a network that predicts graphs, or their nodes, in mini-batches; in one split or in folds."""
 
 import copy
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -96,9 +97,9 @@ class GraphPredictor(ExperimentModule):
         self.disentanglement: Disentanglement | None = None
         self._exact: tuple[GraphNetwork, ...] = ()  # in a tuple it is no submodule
 
+    @abstractmethod
     def make_network(self) -> GraphNetwork:
         """A network with weights drawn from the global generator."""
-        raise NotImplementedError
 
     @property
     def phases(self) -> tuple[str, ...]:
