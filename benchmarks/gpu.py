@@ -35,8 +35,8 @@ METHODS = {
     "classifier": (
         "model=classifier",
         "data=digits",
-        "model.width=64",
-        "model.depth=3",
+        "model.network.width=64",
+        "model.network.depth=3",
         "data.batch_size=256",
     ),
 }

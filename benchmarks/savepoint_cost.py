@@ -24,7 +24,13 @@ from harness.phases import fit_phases
 from harness.savepoints import LAST, Stage
 
 # its savepoint holds the weights four times over: as they are, the best ones, and Adam's two moments
-_LARGE = ("model=classifier", "data=digits", "model.width=360", "data.num_train=256", "data.num_val=64")
+_LARGE = (
+    "model=classifier",
+    "data=digits",
+    "model.network.width=360",
+    "data.num_train=256",
+    "data.num_val=64",
+)
 
 
 class TimedSavepoints(Savepoints):

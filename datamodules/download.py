@@ -92,18 +92,18 @@ def fetch(
     *,
     patience: Patience = Patience(),
     allow_loopback_http: bool = False,
-    stand_in: str = "digits_graph",
+    stand_in: str | None = "digits_graph",
 ) -> list[Path]:
     """Paths of ``files``, each verified; what is missing is downloaded first.
 
     Args:
-        name: the ``data=`` choice, for messages.
+        name: the ``data=`` choice, or the key that asks for the files, ``model.weights``; for messages.
         files: what the data set consists of.
         root: folder of data sets (``paths.data``); may be missing or read-only.
         cache: where downloads go when ``root`` cannot be written to (``paths.cache``).
         patience: attempts and waiting time.
         allow_loopback_http: accept plain http from this machine itself; for tests.
-        stand_in: a ``data=`` choice for the same task that needs no network, for messages.
+        stand_in: a ``data=`` choice for the same task that needs no network, for messages; None if none does.
 
     Returns:
         One existing path per file, in order.
@@ -147,7 +147,8 @@ def read_verified(name: str, file: RemoteFile, root: str, cache: str) -> bytes:
     path = locate(file, root, cache)
     if path is None:
         raise UserError(
-            f"data={name}: {file.path} is neither under paths.data={root} nor under paths.cache={cache}. "
+            f"{_labelled(name)}: {file.path} is neither under paths.data={root} nor under"
+            f" paths.cache={cache}. "
             "Call prepare_data() first: it fetches what is missing."
         )
     content = path.read_bytes()
@@ -164,12 +165,17 @@ def locate(file: RemoteFile, root: str, cache: str) -> Path | None:
     return None
 
 
+def _labelled(name: str) -> str:
+    """How messages begin: the choice of ``data=``, or the key that asked for the file."""
+    return name if "." in name else f"data={name}"
+
+
 def _verify(name: str, file: RemoteFile, path: Path, found: str, cache: str) -> None:
     if found in file.sha256:
         return
     if not file.on_trust:
         raise UserError(
-            f"data={name}: {path} is not the published file (altered or truncated): SHA-256 expected "
+            f"{_labelled(name)}: {path} is not the published file (altered or truncated): SHA-256 expected "
             f"{' or '.join(file.sha256)}, found {found}. It was not opened. Delete it and run again to "
             "download it, or point paths.data at a folder with the original."
         )
@@ -182,28 +188,27 @@ def _sha256_of_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _explained(name: str, file: RemoteFile, root: str, cache: str, stand_in: str) -> Iterator[None]:
+def _explained(name: str, file: RemoteFile, root: str, cache: str, stand_in: str | None) -> Iterator[None]:
     """Turns what can go wrong on the way into one line with the way out."""
-    way_out = (
-        "Set paths.data=<folder> (or TENFOLD_DATA=<folder>) to a folder that holds it, "
-        f"or use data={stand_in}, which needs no network."
-    )
+    other = f", or use data={stand_in}, which needs no network" if stand_in else ""
+    way_out = f"Set paths.data=<folder> (or TENFOLD_DATA=<folder>) to a folder that holds it{other}."
     try:
         yield
     except (urllib.error.URLError, http.client.HTTPException, _UnreachableError, _PassingError) as error:
         raise UserError(
-            f"data={name}: {file.path} is neither under paths.data={root} nor under paths.cache={cache}, and "
+            f"{_labelled(name)}: {file.path} is neither under paths.data={root} nor under"
+            f" paths.cache={cache}, and "
             f"{file.url} could not be downloaded ({_reason(error)}). {way_out}"
         ) from error
     except OSError as error:
         where = error.filename or f"{root} or {cache}"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
-                f"data={name}: no space left while writing {file.path} to {where}. Free some, or set "
+                f"{_labelled(name)}: no space left while writing {file.path} to {where}. Free some, or set "
                 "paths.data or paths.cache to a folder on a larger disk."
             ) from error
         raise UserError(
-            f"data={name}: {file.path} cannot be stored in {where} ({error.strerror or error}). Set "
+            f"{_labelled(name)}: {file.path} cannot be stored in {where} ({error.strerror or error}). Set "
             "paths.data or paths.cache to a folder you can write to."
         ) from error
 
@@ -300,7 +305,7 @@ def _download(
                     first_use.confirm(name, file.url, file.path, found, cache)
                 else:
                     raise UserError(
-                        f"data={name}: {file.url} sent something else than the published file: SHA-256 "
+                        f"{_labelled(name)}: {file.url} sent something else than the published file: SHA-256 "
                         f"expected {' or '.join(file.sha256)}, found {found}. It was discarded unopened. Try "
                         "again later, or set paths.data=<folder> to a folder that holds the original."
                     )

@@ -31,7 +31,7 @@ def confirm(name: str, source: str, path: str, found: str, cache: str) -> None:
     """Compares ``found`` with the recorded hash, or records it where there is none yet.
 
     Args:
-        name: the ``data=`` choice, for messages.
+        name: the ``data=`` choice, or the key that asks for the file, ``model.weights``; for messages.
         source: where the content came from, a file or an address, for messages.
         path: of the file below the folder of data sets.
         found: its SHA-256, lower-case hexadecimal.
@@ -41,6 +41,7 @@ def confirm(name: str, source: str, path: str, found: str, cache: str) -> None:
         UserError: the recorded hash is another one, or nothing can be recorded.
     """
     record = record_of(path, cache)
+    name = name if "." in name else f"data={name}"
     try:
         if not record.is_file():
             record.parent.mkdir(parents=True, exist_ok=True)
@@ -50,19 +51,19 @@ def confirm(name: str, source: str, path: str, found: str, cache: str) -> None:
                     part.write_text(found + "\n", encoding="ascii")
                     part.replace(record)
                     log.warning(
-                        f"data={name}: took {source} on trust, for its SHA-256 is published nowhere. It is "
+                        f"{name}: took {source} on trust, for its SHA-256 is published nowhere. It is "
                         f"{found}, kept in {record} and compared from now on."
                     )
                     return
         recorded = record.read_text(encoding="ascii", errors="replace").strip()
     except OSError as error:
         raise UserError(
-            f"data={name}: the SHA-256 of {path} is published nowhere, and the one found cannot be kept in "
+            f"{name}: the SHA-256 of {path} is published nowhere, and the one found cannot be kept in "
             f"{record} ({error.strerror or error}). Set paths.cache to a folder you can write to."
         ) from error
     if found != recorded:
         raise UserError(
-            f"data={name}: {source} is not the file that was used first: SHA-256 recorded {recorded}, found "
+            f"{name}: {source} is not the file that was used first: SHA-256 recorded {recorded}, found "
             f"{found}. It was not opened. Put the first file back; or, if you trust the new one, delete "
             f"{record} and run again."
         )

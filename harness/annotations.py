@@ -23,9 +23,13 @@ PathLength = Annotated[int, Field(ge=2, le=512)]
 ClassSpec = dict[str, Any]
 """A class of a fixed module and its keywords, ``{name: Adam, lr: 0.005}``."""
 
+NetworkSpec = str | dict[str, Any]
+"""A network by name, ``vgg16``, or by its arguments, ``{name: vgg, widths: [[64, 64], [128, 128]], ...}``."""
+
 __all__ = [
     "ClassSpec",
     "Fraction",
+    "NetworkSpec",
     "NonNegativeFloat",
     "NonNegativeInt",
     "PathLength",

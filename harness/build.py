@@ -111,7 +111,8 @@ def build_trainer(run: Run, **settings: Any) -> "Trainer":
     from callbacks.stop_together import StopTogether
     from harness.checkpoint_io import PlainCheckpointIO
 
-    settings, module = run.config["trainer"] | settings, run.module
+    module = run.module
+    settings = _of_this_phase(run.config["trainer"], module) | settings
     hardware = {key: value for key, value in run.config["hardware"].items() if key not in OWN_KEYS}
     if not module.automatic_optimization:
         settings = _for_own_steps(settings, module)
@@ -124,7 +125,7 @@ def build_trainer(run: Run, **settings: Any) -> "Trainer":
             callbacks=[*run.callbacks, *own],
             logger=list(run.loggers),
             default_root_dir=run.folder,
-            limit_val_batches=0 if module.validates_itself else 1.0,
+            limit_val_batches=0 if module.validates_itself or not module.validates else 1.0,
             # no checkpoint of Lightning's own: callbacks.savepoints writes last.ckpt, the phases best.ckpt
             enable_checkpointing=True,
             enable_progress_bar=False,  # callbacks.progress shows epochs
@@ -141,6 +142,15 @@ def build_trainer(run: Run, **settings: Any) -> "Trainer":
     if trainer.world_size > 1:
         run.together.enter_context(STOP.deferred())
     return trainer
+
+
+def _of_this_phase(settings: dict[str, Any], module: "ExperimentModule") -> dict[str, Any]:
+    """The Trainer's settings with the length of the module's current phase, where it says one."""
+    own, bound = module.phase_epochs, settings["max_epochs"]
+    if own is None:
+        return settings
+    longest = own if bound is None else min(own, bound)
+    return {**settings, "max_epochs": longest, "min_epochs": min(settings.get("min_epochs") or 0, longest)}
 
 
 def _for_own_steps(settings: dict[str, Any], module: "ExperimentModule") -> dict[str, Any]:

@@ -137,7 +137,8 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in config.items() if key not in _PLACE}
     callbacks = kept.get("callbacks") or {}
     kept["callbacks"] = {name: node for name, node in callbacks.items() if name not in _WATCHING}
-    folders = {value: f"paths.{key}" for key, value in (config.get("paths") or {}).items()}
+    # of two that are the same folder the first gives the name
+    folders = {value: f"paths.{key}" for key, value in reversed((config.get("paths") or {}).items())}
     placeless: dict[str, Any] = _replaced(kept, folders)
     return placeless
 

@@ -27,6 +27,9 @@ class ExperimentModule(LightningModule):
     validates_itself: ClassVar[bool] = False
     """True where ``training_step`` includes the validation, so that Lightning's own loop is left out."""
 
+    validates: ClassVar[bool] = True
+    """False where the method looks at no validation data while it trains, whatever the data set has."""
+
     epoch_metrics: ClassVar[tuple[str, ...]] = ()
     """Names of all metrics that an epoch reports; what ``callbacks.best_weights`` monitors is looked up here
     before any work is done. Empty where they are not known before."""
@@ -82,6 +85,19 @@ class ExperimentModule(LightningModule):
     def phase(self) -> str:
         """Name of the current phase."""
         return self.phases[self.phase_index]
+
+    @property
+    def planned_epochs(self) -> int | None:
+        """Epochs that the current phase takes at most; None outside of a run."""
+        return None if self._trainer is None else self._trainer.max_epochs
+
+    @property
+    def phase_epochs(self) -> int | None:
+        """Epochs of the current phase, where the method says how long each is; None leaves it to the Trainer.
+
+        ``trainer.max_epochs`` bounds it all the same, so that a short trial is one word.
+        """
+        return None
 
     def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
         """Takes the trained networks that the method starts from; called before ``mode=fit`` reads any data.

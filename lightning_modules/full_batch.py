@@ -57,7 +57,7 @@ class FullBatchModule(ExperimentModule):
         optimizer = build_optimizer(self.parameter_groups(), self._optimizer_spec)
         if self._scheduler_spec is None:
             return optimizer
-        return [optimizer], [build_scheduler(optimizer, self._scheduler_spec)]
+        return [optimizer], [build_scheduler(optimizer, self._scheduler_spec, self.planned_epochs)]
 
     def on_train_start(self) -> None:
         # those of callbacks/epoch_metrics.py: told of every epoch, also of those that share a training_step

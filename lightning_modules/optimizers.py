@@ -8,6 +8,9 @@ import torch
 from harness.annotations import ClassSpec
 from harness.errors import UserError, nearest
 
+LENGTHS = {"CosineAnnealingLR": ("T_max",), "OneCycleLR": ("total_steps", "epochs")}
+"""Keys that tell a schedule how long it is, any one of which will do; the first is filled in."""
+
 
 def build_optimizer(groups: Iterable[dict[str, Any]], spec: ClassSpec) -> torch.optim.Optimizer:
     """The optimiser that ``{name: Adam, lr: 0.005, ...}`` describes.
@@ -27,18 +30,23 @@ def build_optimizer(groups: Iterable[dict[str, Any]], spec: ClassSpec) -> torch.
 
 
 def build_scheduler(
-    optimizer: torch.optim.Optimizer, spec: ClassSpec
+    optimizer: torch.optim.Optimizer, spec: ClassSpec, length: int | None = None
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """The learning-rate schedule that ``{name: StepLR, step_size: 100}`` describes.
 
     Args:
         optimizer: whose learning rate it sets.
         spec: ``name`` is a class of ``torch.optim.lr_scheduler`` and nowhere else.
+        length: steps that it will take; ``T_max`` of ``CosineAnnealingLR`` and ``total_steps`` of
+            ``OneCycleLR`` where ``spec`` leaves them out.
 
     Raises:
         UserError: if the name is no scheduler of that module or its class refuses the keys.
     """
     module = torch.optim.lr_scheduler
+    needed = LENGTHS.get(str(spec.get("name")))
+    if length is not None and needed and not any(key in spec for key in needed):
+        spec = {**spec, needed[0]: length}
     return _build(module, module.LRScheduler, "scheduler", spec, optimizer)
 
 

@@ -211,7 +211,10 @@ def wrong_requirements(draw: st.DrawFn) -> Mistake:
                 ("model.requires.teacher=['model=clasifier']", "clasifier"),
                 ("model.requires.teacher=['model=classifier','data=digts']", "digts"),
                 ("model.requires.teacher=['model=classifier','data=digits','model.widht=3']", "model.widht"),
-                ("model.requires.teacher=['model=classifier','data=digits','model.width=wide']", "'wide'"),
+                (
+                    "model.requires.teacher=['model=classifier','data=digits','model.network.width=wide']",
+                    "'wide'",
+                ),
                 ("model.requires.teacher=['model=gat','data=digits']", "gat"),
                 ("model.requires.teacher=['model=classifier','mode=test']", "mode=test"),
                 ("model.requires.teacher=['model=classifier','resume=auto']", "resume=auto"),

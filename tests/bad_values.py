@@ -192,6 +192,8 @@ _RANGES = {
     "data.train_per_class": _NOT_POSITIVE,
     "data.num_val": ["-1"],
     "data.batch_size": _NOT_POSITIVE,
+    "model.network.width": _NOT_POSITIVE,
+    "model.network.name": ["vgg17", "plain", "resnet-18"],
     "model.width": _NOT_POSITIVE,
     "model.depth": _NOT_POSITIVE,
     "model.norm": ["group", "Batch", "layer_norm"],

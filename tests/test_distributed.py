@@ -25,10 +25,10 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 WORDS = (
     "model=classifier",
     "data=digits",
-    "model.width=8",
-    "model.depth=3",
+    "model.network.width=8",
+    "model.network.depth=3",
     # BatchNorm's statistics would be those of each process's half of a batch
-    "model.norm=none",
+    "model.network.norm=none",
     # Adam would turn a rounding of a gradient near zero into a whole step
     "model.optimizer={name: SGD, lr: 0.3}",
     "+model.optimizer.momentum=0.9",

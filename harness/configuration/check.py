@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness.annotations import NetworkSpec
 from harness.checkpoints import find_checkpoint
 from harness.configuration.agreement import check_agreement
 from harness.configuration.check_values import Problem, check_keys, check_usable
@@ -33,6 +34,8 @@ from harness.run_folder import check_writable
 
 # Schedules built from other schedules or from functions: plain values cannot describe them.
 _NOT_PLAIN_SCHEDULERS = ("LambdaLR", "MultiplicativeLR", "SequentialLR", "ChainedScheduler")
+
+_FILLED_IN = ("T_max",)  # by the length of training, where it is left out
 
 # Module, base class and narrower value types of what an ``optimizer`` or ``scheduler`` key may name.
 _ROLES: dict[str, tuple[str, str, Fields]] = {
@@ -180,11 +183,26 @@ def _check_target_node(key: str, node: Any, kind: str, problems: list[Problem]) 
     fields = {name: parameter_type(parameter) for name, parameter in info.parameters.items()}
     required = {name for name, parameter in info.parameters.items() if parameter.required}
     problems += check_keys(key, values, fields, required, info.takes_any, info.name)
+    problems += _network_problems(key, values, fields)
     problems += [
         Problem(path, f"{path}: only {key} itself can have a _target_; its arguments are plain values.")
         for path in _nested_targets(key, values)
     ]
     return info
+
+
+def _network_problems(key: str, values: Mapping[str, Any], fields: Fields) -> list[Problem]:
+    """Mistakes in the arguments that describe a network of images."""
+    specs = {
+        name: values[name]
+        for name, field in fields.items()
+        if field == NetworkSpec and isinstance(values.get(name), str | dict)
+    }
+    if not specs:
+        return []
+    from lightning_modules.image_classification.architectures import network_problems
+
+    return [one for name, spec in specs.items() for one in network_problems(f"{key}.{name}", spec)]
 
 
 def _nested_targets(prefix: str, value: Any) -> Iterator[str]:
@@ -225,7 +243,7 @@ def _check_class_spec(key: str, role: str, spec: Any) -> list[Problem]:
         return [Problem(f"{key}.name", f"{message} Classes: {', '.join(names)}.")]
     parameters = list(info.parameters.values())[1:]  # the first is the parameters or the optimiser
     fields = {p.name: values.get(p.name, parameter_type(p)) for p in parameters}
-    required = {p.name for p in parameters if p.required}
+    required = {p.name for p in parameters if p.required and p.name not in _FILLED_IN}
     keywords = {k: v for k, v in spec.items() if k != "name"}
     problems = check_keys(key, keywords, fields, required, owner=f"{module}.{name}")
     return [

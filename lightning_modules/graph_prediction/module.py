@@ -203,7 +203,7 @@ class GraphPredictor(ExperimentModule):
         optimizer = build_optimizer([{"params": list(self.network.parameters())}], self._optimizer_spec)
         if self._scheduler_spec is None:
             return optimizer
-        scheduler = build_scheduler(optimizer, self._scheduler_spec)
+        scheduler = build_scheduler(optimizer, self._scheduler_spec, self.planned_epochs)
         schedule = {"scheduler": scheduler, "interval": "epoch", "monitor": self.plateau_metric}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 

@@ -9,12 +9,13 @@ from pytorch_lightning import LightningModule
 from torch import Tensor
 
 from harness.annotations import ClassSpec, Fraction, PositiveFloat, PositiveInt, Probability
+from lightning_modules.image_classification.build import build_network
 from lightning_modules.image_classification.given import fitting_classifier
 from lightning_modules.image_classification.losses import soft_target_loss
-from lightning_modules.image_classification.module import Batch, ImageClassifier
+from lightning_modules.image_classification.module import Batch, ClassifierModule
 
 
-class Distillation(ImageClassifier):
+class Distillation(ClassifierModule):
     """A :class:`PlainCNN` whose teacher is a trained classifier (Hinton et al., arXiv 1503.02531).
 
     The loss is ``alpha * soft_target_loss + (1 - alpha) * cross-entropy``. The teacher sees the same
@@ -38,7 +39,7 @@ class Distillation(ImageClassifier):
 
     task = "image_classification"
     prerequisites = ("teacher",)
-    training_only = (*ImageClassifier.training_only, "temperature", "alpha")
+    training_only = (*ClassifierModule.training_only, "temperature", "alpha")
 
     def __init__(
         self,
@@ -56,24 +57,14 @@ class Distillation(ImageClassifier):
         scheduler: ClassSpec | None,
         scheduler_interval: Literal["epoch", "step"],
     ) -> None:
-        super().__init__(
-            in_channels=in_channels,
-            image_size=image_size,
-            num_classes=num_classes,
-            width=width,
-            depth=depth,
-            norm=norm,
-            dropout=dropout,
-            label_smoothing=label_smoothing,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            scheduler_interval=scheduler_interval,
-        )
+        super().__init__(num_classes, label_smoothing, optimizer, scheduler, scheduler_interval)
         self.save_hyperparameters()
         self.temperature = temperature
         self.alpha = alpha
+        self.spec = {"name": "plain_cnn", "width": width, "depth": depth, "norm": norm, "dropout": dropout}
+        self.network = build_network(self.spec, in_channels, image_size, num_classes, key="model")
         # in a tuple it is no submodule: neither in the state dict nor among the parameters
-        self._teacher: tuple[ImageClassifier, ...] = ()
+        self._teacher: tuple[ClassifierModule, ...] = ()
 
     def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
         """Takes ``modules["teacher"]``.

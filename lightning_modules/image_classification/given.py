@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pytorch_lightning import LightningModule
 
 from harness.errors import UserError
-from lightning_modules.image_classification.module import ImageClassifier
+from lightning_modules.image_classification.module import ClassifierModule
 
 _FACTS = ("in_channels", "image_size", "num_classes")
 
@@ -15,7 +15,7 @@ def fitting_classifier(
     name: str,
     method: LightningModule,
     facts: Sequence[str] = _FACTS,
-) -> ImageClassifier:
+) -> ClassifierModule:
     """``modules[name]``, if it knows the images and classes that ``method`` works with.
 
     Args:
@@ -28,7 +28,7 @@ def fitting_classifier(
         UserError: if it is no image classifier, or was trained with other images or classes.
     """
     classifier = modules[name]
-    if not isinstance(classifier, ImageClassifier):
+    if not isinstance(classifier, ClassifierModule):
         raise UserError(
             f"model.requires.{name}: {type(classifier).__name__} is no image classifier."
             " Name one, such as [model=classifier, data=${data}]."
@@ -43,7 +43,7 @@ def fitting_classifier(
     return classifier
 
 
-def normalisation(classifier: ImageClassifier) -> tuple[list[float], list[float]] | None:
+def normalisation(classifier: ClassifierModule) -> tuple[list[float], list[float]] | None:
     """``mean`` and ``std`` of the data that ``classifier`` was trained on; None where nobody knows."""
     data = classifier.trained_on or {}
     if "mean" not in data or "std" not in data:

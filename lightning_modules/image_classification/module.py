@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningDataModule
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from harness.annotations import ClassSpec, PositiveInt, Probability
+from harness.annotations import ClassSpec, NetworkSpec
 from lightning_modules.experiment import ExperimentModule
-from lightning_modules.image_classification.networks import PlainCNN
 from lightning_modules.image_classification.pictures import draw_confusion, draw_mistakes
 from lightning_modules.image_classification.predictions_picture import draw_predictions
 from lightning_modules.optimizers import build_optimizer, build_scheduler
@@ -24,54 +23,47 @@ if TYPE_CHECKING:
     from datamodules.images import ImageDataModule
 
 Batch = dict[str, Tensor]
+Interval = Literal["epoch", "step"]
 
 
-class ImageClassifier(ExperimentModule):
-    """Trains :class:`PlainCNN` with cross-entropy on the batches of an ``ImageDataModule``.
+class ClassifierModule(ExperimentModule):
+    """What classifiers of images share: cross-entropy, metrics, predictions and pictures.
 
-    Label smoothing is part of training alone: ``val/loss`` and ``test/loss`` are plain cross-entropies.
+    A subclass sets :attr:`network`, images ``[B, C, H, W]`` to logits, at the end of its constructor, and
+    :attr:`spec`, of which ``build_network`` makes such a network. Label smoothing is part of training alone:
+    ``val/loss`` and ``test/loss`` are plain cross-entropies.
 
     Args:
-        in_channels: colours of the images.
-        image_size: pixels of a side.
         num_classes: number of classes.
-        width: channels of the first stage.
-        depth: stages of two convolutions.
-        norm: ``batch`` normalisation or ``none``. Under DDP its statistics are those of each process's share.
-        dropout: on the input of the last layer.
         label_smoothing: share of the target spread evenly over all classes, in [0, 1).
         optimizer: ``{name: class of torch.optim, **keywords}``.
-        scheduler: ``{name: class of torch.optim.lr_scheduler, **keywords}`` or None.
+        scheduler: ``{name: class of torch.optim.lr_scheduler, **keywords}`` or None; what it needs to know of
+            the length of training is filled in where it is left out, see :func:`build_scheduler`.
         scheduler_interval: how often the schedule takes a step, every ``epoch`` or every optimiser ``step``.
     """
 
     task = "image_classification"
     epoch_metrics: ClassVar[tuple[str, ...]] = ("train/loss", "train/acc", "val/loss", "val/acc")
     takes_images = True
-    training_only: ClassVar[tuple[str, ...]] = ("dropout", "label_smoothing", "scheduler_interval")
+    training_only: ClassVar[tuple[str, ...]] = ("label_smoothing", "scheduler_interval")
+
+    network: nn.Module
+    spec: NetworkSpec
 
     def __init__(
         self,
-        in_channels: PositiveInt,
-        image_size: PositiveInt,
-        num_classes: PositiveInt,
-        width: PositiveInt,
-        depth: PositiveInt,
-        norm: Literal["batch", "none"],
-        dropout: Probability,
-        label_smoothing: Probability,
+        num_classes: int,
+        label_smoothing: float,
         optimizer: ClassSpec,
         scheduler: ClassSpec | None,
-        scheduler_interval: Literal["epoch", "step"],
+        scheduler_interval: Interval,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
         self.scheduler_interval = scheduler_interval
         self._optimizer_spec = optimizer
         self._scheduler_spec = scheduler
-        self.network = PlainCNN(in_channels, image_size, num_classes, width, depth, norm, dropout)
         # Modules of their own, and not Lightning's averages, whose sums are in no checkpoint.
         self.train_metrics = _metrics("train", num_classes)
         self.val_metrics = _metrics("val", num_classes)
@@ -129,9 +121,19 @@ class ImageClassifier(ExperimentModule):
         optimizer = build_optimizer([{"params": list(self.parameters())}], self._optimizer_spec)
         if self._scheduler_spec is None:
             return optimizer
-        scheduler = build_scheduler(optimizer, self._scheduler_spec)
+        length = self.planned_epochs
+        if length is not None and self.scheduler_interval == "step":
+            length *= self._steps_of_an_epoch()
+        scheduler = build_scheduler(optimizer, self._scheduler_spec, length)
         schedule = {"scheduler": scheduler, "interval": self.scheduler_interval}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def _steps_of_an_epoch(self) -> int:
+        # not the Trainer's estimated_stepping_batches, which sets up its loaders before they are resumed
+        trainer: Any = self.trainer
+        batches, limit = len(trainer.datamodule.train_dataloader()), trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+        return max(-(-batches // trainer.accumulate_grad_batches), 1)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Class probabilities ``[B, num_classes]``."""

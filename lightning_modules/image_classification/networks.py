@@ -2,15 +2,16 @@
 
 from typing import Literal
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
+from harness.annotations import PositiveInt, Probability
 from harness.errors import UserError
+from lightning_modules.image_classification.block_network import BlockNetwork
 
 Norm = Literal["batch", "none"]
 
 
-class PlainCNN(nn.Module):
+class PlainCNN(BlockNetwork):
     """Stages of two 3x3 convolutions, halved in size and doubled in width from stage to stage.
 
     Stage s has ``width * 2^s`` channels; between stages stands a 2x2 max-pool; the mean over the last map
@@ -37,16 +38,16 @@ class PlainCNN(nn.Module):
         in_channels: int,
         image_size: int,
         num_classes: int,
-        width: int,
-        depth: int,
+        width: PositiveInt,
+        depth: PositiveInt,
         norm: Norm,
-        dropout: float,
+        dropout: Probability,
     ) -> None:
         super().__init__()
         if image_size < 2**depth:
             raise UserError(
-                f"model.depth={depth} halves images of {image_size} pixels too often."
-                f" Set model.depth to at most {max(image_size.bit_length() - 1, 0)}."
+                f"network.depth={depth} halves images of {image_size} pixels too often."
+                f" Set network.depth to at most {max(image_size.bit_length() - 1, 0)}."
             )
         stages: list[nn.Module] = []
         channels = in_channels
@@ -72,15 +73,16 @@ class PlainCNN(nn.Module):
                 module.reset_parameters()
         self.classifier.reset_parameters()
 
-    def features(self, x: Tensor) -> Tensor:
-        """What the linear layer sees, ``[B, width * 2^(depth - 1)]``."""
-        maps = self.stages(x)
-        return F.adaptive_avg_pool2d(maps, 1).flatten(1)  # [B, C, h, w] -> [B, C]
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits."""
-        logits: Tensor = self.classifier(self.dropout(self.features(x)))
-        return logits
+    def blocks(self) -> list[nn.Module]:
+        # a stage with the pooling that follows it, so that a cut lies between two convolutions' maps
+        parts: list[list[nn.Module]] = [[]]
+        for layer in self.stages:
+            parts[-1].append(layer)
+            if isinstance(layer, nn.MaxPool2d):
+                parts.append([])
+        # [B, C, h, w] -> [B, C] -> [B, num_classes]
+        head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), self.dropout, self.classifier)
+        return [*(nn.Sequential(*part) for part in parts), head]
 
 
 def _convolution(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:

@@ -19,25 +19,26 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from harness.errors import UserError
 from harness.words import counted
-from lightning_modules.image_classification.module import ImageClassifier
-from lightning_modules.image_classification.networks import PlainCNN
+from lightning_modules.image_classification.block_network import embed, last_linear
+from lightning_modules.image_classification.build import build_network
+from lightning_modules.image_classification.module import ClassifierModule
 from lightning_modules.osgan.inception import InceptionFeatures
 
 KERNEL_SUBSETS = 100
 KERNEL_SUBSET_SIZE = 1000
 """Subsets and their size as published for KID (Bińkowski et al., 2018, arXiv 1801.01401)."""
 
-_SETTINGS = ("in_channels", "image_size", "num_classes", "width", "depth", "norm", "dropout")
+_FACTS = ("in_channels", "image_size", "num_classes")
 
 
 class ClassifierFeatures(nn.Module):
-    """What the last layer of a trained :class:`PlainCNN` sees of an image.
+    """What the last layer of a trained :class:`ClassifierModule` sees of an image.
 
     It holds a copy of the network, frozen and in evaluation mode for good. :meth:`to_plain` puts all of it
     into a checkpoint, so that a trained generator can be judged without the run that made the classifier.
 
     Args:
-        settings: arguments of :class:`PlainCNN`; plain values.
+        settings: arguments of :func:`build_network`; plain values.
         mean: subtracted from each colour of an image in [0, 1], as in the classifier's training.
         std: what each colour is divided by then.
 
@@ -52,17 +53,18 @@ class ClassifierFeatures(nn.Module):
         super().__init__()
         self.settings = dict(settings)
         with torch.random.fork_rng(devices=[]):  # its first weights are drawn only to be replaced
-            self.network = PlainCNN(**self.settings)
-        self.num_features = self.network.classifier.in_features
+            self.network = build_network(**self.settings)
+        self.num_features = last_linear(self.network).in_features
         self.register_buffer("mean", torch.tensor([*mean])[:, None, None])  # [C, 1, 1]
         self.register_buffer("std", torch.tensor([*std])[:, None, None])
         self.requires_grad_(False)
         self.train(False)
 
     @classmethod
-    def of(cls, classifier: ImageClassifier, mean: Sequence[float], std: Sequence[float]) -> Self:
+    def of(cls, classifier: ClassifierModule, mean: Sequence[float], std: Sequence[float]) -> Self:
         """The features of a trained classifier whose images were normalised by ``mean`` and ``std``."""
-        features = cls({key: classifier.hparams[key] for key in _SETTINGS}, mean, std)
+        facts = {key: classifier.hparams[key] for key in _FACTS}
+        features = cls({"spec": classifier.spec, **facts}, mean, std)
         features.network.load_state_dict(classifier.network.state_dict())
         return features
 
@@ -88,7 +90,7 @@ class ClassifierFeatures(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Features ``[N, num_features]``."""
         x = (images.to(self.mean.dtype) - self.mean) / self.std
-        return self.network.features(x)
+        return embed(self.network, x)
 
 
 class DataFeatures(nn.Module):

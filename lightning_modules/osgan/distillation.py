@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from harness.annotations import ClassSpec, NonNegativeInt, PositiveFloat, PositiveInt
 from harness.errors import UserError
+from lightning_modules.image_classification.build import build_network
 from lightning_modules.image_classification.given import fitting_classifier, normalisation
-from lightning_modules.image_classification.module import Batch, ImageClassifier, images_of
+from lightning_modules.image_classification.module import Batch, ClassifierModule, images_of
 from lightning_modules.osgan.averages import StepAverages
 from lightning_modules.osgan.distillation_steps import SCHEMES, Form, Players, Scheme, generator_loss
 from lightning_modules.osgan.networks import Generator, make_images
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
 _SHOWN = 30  # images of the generator in its picture
 
 
-class DataFreeDistillation(TwoPlayers, ImageClassifier):
+class DataFreeDistillation(TwoPlayers, ClassifierModule):
     """A :class:`PlainCNN` that learns from a trained classifier and from no image of the data set.
 
     Student and generator play against each other as a discriminator and a generator do: the student lowers
     its disagreement with the teacher on generated images, the generator looks for images that raise it (Fang
     et al., 2019, arXiv 1912.11006), in one stage or in two (Shen et al., CVPR 2021, arXiv 2103.00430; see
     ``distillation_steps.py``). Of the training batches only their size is read. Validation and test are those
-    of :class:`ImageClassifier`, on labelled images, for the report alone: a method without data has none to
+    of :class:`ClassifierModule`, on labelled images, for the report alone: a method without data has none to
     choose its best weights by, so that its last ones are kept.
 
     Departures: DFAD ends its generator in a BatchNorm without weights, we keep the plain one of
@@ -105,22 +106,11 @@ class DataFreeDistillation(TwoPlayers, ImageClassifier):
     ) -> None:
         lrs = {"student": lr_student, "generator": lr_generator}
         check_players(in_channels, {"mean": mean, "std": std}, optimizer, lrs)
-        super().__init__(
-            in_channels=in_channels,
-            image_size=image_size,
-            num_classes=num_classes,
-            width=width,
-            depth=depth,
-            norm=norm,
-            dropout=0.0,  # its draws would be those of the global generator
-            label_smoothing=0.0,
-            optimizer=optimizer,
-            scheduler=scheduler,
-            scheduler_interval="epoch",
-        )
+        super().__init__(num_classes, 0.0, optimizer, scheduler, "epoch")
         self.save_hyperparameters()
-        for name in ("dropout", "label_smoothing", "scheduler_interval"):
-            del self.hparams[name]  # arguments of the base class, and not of this one
+        # without dropout, whose draws would be those of the global generator
+        self.spec = {"name": "plain_cnn", "width": width, "depth": depth, "norm": norm, "dropout": 0.0}
+        self.network = build_network(self.spec, in_channels, image_size, num_classes, key="model")
         self.latent_dim = latent_dim
         self.scheme = scheme
         self.form = form
@@ -134,7 +124,7 @@ class DataFreeDistillation(TwoPlayers, ImageClassifier):
         self.register_buffer("shift", (0.5 - centre) / spread, persistent=False)
         self.train_metrics = StepAverages(self.epoch_metrics[:3])  # type: ignore[assignment]
         # in a tuple it is no submodule: neither in the state dict nor among the parameters
-        self._teacher: tuple[ImageClassifier, ...] = ()
+        self._teacher: tuple[ClassifierModule, ...] = ()
 
     def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
         """Takes ``modules["teacher"]``.

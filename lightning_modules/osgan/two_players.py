@@ -112,4 +112,7 @@ class TwoPlayers(ExperimentModule):
         optimizers = [build_optimizer(share, self._optimizer_spec) for share in shares]
         if self._scheduler_spec is None:
             return optimizers
-        return optimizers, [build_scheduler(optimizer, self._scheduler_spec) for optimizer in optimizers]
+        length = self.planned_epochs
+        return optimizers, [
+            build_scheduler(optimizer, self._scheduler_spec, length) for optimizer in optimizers
+        ]

@@ -27,7 +27,9 @@ def test_it_measures_every_method_and_precision(monkeypatch: pytest.MonkeyPatch,
     threads = torch.get_num_threads()
     arguments = ["--output", str(tmp_path), "--epochs", "4", "--on", *there]
     monkeypatch.setattr(sys, "argv", ["gpu", *arguments])
-    monkeypatch.setitem(gpu.METHODS, "classifier", ("model=classifier", "data=digits", "model.width=4"))
+    monkeypatch.setitem(
+        gpu.METHODS, "classifier", ("model=classifier", "data=digits", "model.network.width=4")
+    )
     assert gpu.main() == 0
     torch.set_num_threads(threads)
     (table,) = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))["tables"]

@@ -33,7 +33,7 @@ ACCELERATORS = [on_cpu, on_gpu]
 CLASSIFIER = (
     "model=classifier",
     "data=digits",
-    "model.width=8",
+    "model.network.width=8",
     "data.num_train=256",
     "trainer.max_epochs=3",
     "trainer.log_every_n_steps=1",
@@ -165,7 +165,7 @@ def test_channels_last_gives_the_same_numbers(tmp_path: Path, accelerator: str) 
 @pytest.mark.slow
 @pytest.mark.parametrize("accelerator", [on_gpu])
 def test_compiling_gives_the_same_numbers(tmp_path: Path, accelerator: str) -> None:
-    words = (*CLASSIFIER, "model.depth=2", "model.optimizer={name: SGD, lr: 0.05}")
+    words = (*CLASSIFIER, "model.network.depth=2", "model.optimizer={name: SGD, lr: 0.05}")
     usual = run_on(tmp_path / "usual", accelerator, *words)
     compiled = run_on(tmp_path / "compiled", accelerator, *words, "hardware.compile=true")
     assert difference(compiled, usual) < 1e-3
@@ -283,7 +283,12 @@ def wait_for_savepoint(runs: Path, process: subprocess.Popen[str], seconds: floa
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two GPUs")
 def test_two_gpus_that_share_each_batch_give_the_results_of_one(tmp_path: Path) -> None:
-    words = [*CLASSIFIER, "model.norm=none", "model.optimizer={name: SGD, lr: 0.05}", "trainer.min_epochs=1"]
+    words = [
+        *CLASSIFIER,
+        "model.network.norm=none",
+        "model.optimizer={name: SGD, lr: 0.05}",
+        "trainer.min_epochs=1",
+    ]
     found = []
     for runs, hardware in (("one", ["hardware=gpu"]), ("two", ["hardware=ddp", "hardware.devices=2"])):
         process = started(tmp_path, *words, *hardware, f"paths.runs={runs}")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_modules.image_classification.module import ImageClassifier
+from lightning_modules.image_classification.classifier import ImageClassifier
 from lightning_modules.osgan.distances import ClassifierFeatures, Judge
 
 NO_GPU = "torch sees no CUDA device here"
@@ -18,10 +18,10 @@ def test_a_judge_finds_the_same_on_either_device():
             in_channels=1,
             image_size=8,
             num_classes=3,
-            width=4,
-            depth=2,
-            norm="batch",
-            dropout=0.0,
+            network={"name": "plain_cnn", "width": 4, "depth": 2, "norm": "batch", "dropout": 0.0},
+            weights=None,
+            root="",
+            cache="",
             label_smoothing=0.0,
             optimizer={"name": "Adam"},
             scheduler=None,

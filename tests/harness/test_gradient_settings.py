@@ -16,14 +16,14 @@ GAT = ("model=gat", "data=mini_citation", "callbacks.best_weights.monitor=null",
 CLASSIFIER = (
     "model=classifier",
     "data=digits",
-    "model.width=4",
+    "model.network.width=4",
     "data.num_train=128",
     "trainer.log_every_n_steps=1",
     "trainer.max_epochs=2",
     # Adam would turn a rounding of a gradient near zero into a whole step, and BatchNorm's statistics are
     # those of a batch
     "model.optimizer={name: SGD, lr: 0.1}",
-    "model.norm=none",
+    "model.network.norm=none",
     "callbacks.best_weights.monitor=null",
 )
 

@@ -27,7 +27,7 @@ MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 CLASSIFIER = (
     "model=classifier",
     "data=digits",
-    "model.width=4",
+    "model.network.width=4",
     "data.num_train=128",
     "trainer.max_epochs=2",
     "trainer.log_every_n_steps=1",
@@ -243,7 +243,7 @@ def test_channels_last_changes_the_order_in_memory_and_no_result(tmp_path: Path)
 def test_images_enter_a_network_in_channels_last() -> None:
     module = build_module(configuration(*CLASSIFIER, "data.in_channels=3", "hardware.channels_last=true"))
     seen = []
-    module.network.stages.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
+    module.network.stages[0].register_forward_pre_hook(lambda _, inputs: seen.extend(inputs))
     module(torch.rand(2, 3, 8, 8))
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
     assert not seen[0].is_contiguous()
@@ -260,7 +260,7 @@ def assert_interchangeable(special: FittedRun, usual: FittedRun) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:::torch")
 def test_compiling_changes_no_result_and_no_name(tmp_path: Path) -> None:
-    small = (*CLASSIFIER, "model.depth=1")
+    small = (*CLASSIFIER, "model.network.depth=1")
     usual = fit(tmp_path / "usual", *small)
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()

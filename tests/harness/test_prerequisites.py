@@ -197,7 +197,8 @@ def test_a_requirement_may_require_another(tmp_path: Path, fits: list[tuple[str,
         "model.width=4",
         "~callbacks.pictures",
     )
-    small = '["model=classifier","data=${data}","trainer.max_epochs=1","model.width=4","~callbacks.pictures"]'
+    few = '"trainer.max_epochs=1","model.network.width=4","~callbacks.pictures"'
+    small = f'["model=classifier","data=${{data}}",{few}]'
     run_of = requiring(tmp_path, *chain, f"model.requires.teacher={small}")
     found = provided(run_of)
     assert [words[3] for words in fits] == ["model=distillation", "model=classifier"]
@@ -258,7 +259,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "model=classifier",
         "data=digits",
         "trainer.max_epochs=1",
-        "model.width=4",
+        "model.network.width=4",
         "~callbacks.pictures",
     ]
     assert run_here([*words, "logger=csv", "hardware=cpu"], folder, "") == (0, "")
@@ -323,7 +324,7 @@ def test_a_student_learns_from_a_given_teacher_and_is_tested_without(
 # ------------------------------------------------------------------------------------ processes of their own
 
 
-SMALL_TEACHER = ["model=classifier", "data=digits", "model.width=4", "~callbacks.pictures"]
+SMALL_TEACHER = ["model=classifier", "data=digits", "model.network.width=4", "~callbacks.pictures"]
 
 
 def command(runs: Path, teacher: Sequence[str], *words: str) -> list[str]:

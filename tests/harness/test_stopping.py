@@ -25,9 +25,15 @@ def told_to_stop(*arguments, inner={owner}.{method}, **keywords):
 {owner}.{method} = told_to_stop
 run.main()
 """
-CLASSIFIER = "lightning_modules.image_classification.module", "ImageClassifier"
+CLASSIFIER = "lightning_modules.image_classification.classifier", "ImageClassifier"
 DIGITS = "datamodules.digits", "DigitsDataModule"
-WORDS = ("model=classifier", "data=digits", "model.width=4", "model.depth=2", "data.batch_size=32")
+WORDS = (
+    "model=classifier",
+    "data=digits",
+    "model.network.width=4",
+    "model.network.depth=2",
+    "data.batch_size=32",
+)
 WORDS += ("logger=csv", "trainer.max_epochs=1", "~callbacks.pictures")
 
 

@@ -80,7 +80,13 @@ def test_a_model_without_requirements_has_no_such_key() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["seed=3", "model.width=4", "data.batch_size=32", "trainer.max_epochs=2", "~callbacks.pictures"],
+        [
+            "seed=3",
+            "model.width=4",
+            "data.batch_size=32",
+            "trainer.max_epochs=2",
+            "~callbacks.pictures",
+        ],
         ["paths.runs=/elsewhere", "paths.data=/elsewhere", "logger=wandb"],
         ["hardware=ddp_cpu", "hardware.threads=2"],
     ],
@@ -94,7 +100,7 @@ def test_one_teacher_serves_runs_that_differ_in_this(words: list[str]) -> None:
     [
         "hardware.precision=64-true",
         teacher("seed=1"),
-        teacher("model.width=8"),
+        teacher("model.network.width=8"),
         teacher("data.batch_size=32"),
         teacher("data.batch_size=${data.num_val}"),
         teacher("trainer.max_epochs=2"),
@@ -108,7 +114,8 @@ def test_another_training_is_another_key(word: str) -> None:
 
 def test_the_key_does_not_depend_on_the_order_of_words() -> None:
     one, other = (
-        required(teacher(*words)) for words in (("seed=1", "model.width=8"), ("model.width=8", "seed=1"))
+        required(teacher(*words))
+        for words in (("seed=1", "model.network.width=8"), ("model.network.width=8", "seed=1"))
     )
     assert one["run"] == other["run"]
     assert one["words"] != other["words"]
@@ -129,12 +136,15 @@ def test_what_a_run_starts_from_is_part_of_its_configuration() -> None:
 
 def test_references_in_words_give_the_run_s_values() -> None:
     words = teacher(
-        "seed=${seed}", "data.mean=${data.mean}", "model.dropout=${model.alpha}", "data.std=[${data.std.0}]"
+        "seed=${seed}",
+        "data.mean=${data.mean}",
+        "model.network.dropout=${model.alpha}",
+        "data.std=[${data.std.0}]",
     )
     assert required("seed=7", words)["words"][2:] == [
         "seed=7",
         "data.mean=[0.305]",
-        "model.dropout=0.9",
+        "model.network.dropout=0.9",
         "data.std=[0.376]",
     ]
 
@@ -179,7 +189,10 @@ def test_a_given_checkpoint_stands_in_place_of_the_words(tmp_path: Path) -> None
     best = tmp_path / "run" / "checkpoints" / "best.ckpt"
     best.parent.mkdir(parents=True)
     best.touch()
-    expected = {"ckpt": str(best), "model": "lightning_modules.image_classification.module.ImageClassifier"}
+    expected = {
+        "ckpt": str(best),
+        "model": "lightning_modules.image_classification.classifier.ImageClassifier",
+    }
     for given_path in (best, tmp_path / "run"):
         assert required(f"model.requires.teacher={given_path}") == expected
 
@@ -188,10 +201,13 @@ def test_a_given_checkpoint_stands_in_place_of_the_words(tmp_path: Path) -> None
     ("words", "parts"),
     [
         (
-            [teacher("model.widht=3")],
-            ["model.requires.teacher: ", "'model.widht'", "Did you mean 'model.width'"],
+            [teacher("model.network.widht=3")],
+            ["model.requires.teacher: ", "'model.network.widht'", "Did you mean 'model.network.width'"],
         ),
-        ([teacher("model.width=0")], ["model.requires.teacher: ", "model.width must be", "got 0"]),
+        (
+            [teacher("model.network.width=0")],
+            ["model.requires.teacher: ", "model.network.width must be", "got 0"],
+        ),
         ([teacher("model=clasifier")], ["model.requires.teacher: ", "Did you mean 'classifier'"]),
         ([teacher("data=cora")], ["model.requires.teacher: "]),
         ([teacher("seed=${sed}")], ["model.requires.teacher", "${sed}", "no such key"]),
@@ -209,7 +225,10 @@ def test_a_given_checkpoint_stands_in_place_of_the_words(tmp_path: Path) -> None
         (["model.requires.teacher=/nowhere"], ["model.requires.teacher=/nowhere", "no such file"]),
         (["model.requires.teacher=https://a.b/c"], ["model.requires.teacher=https://a.b/c", "address"]),
         # the run's own mistakes come first
-        ([teacher("model.width=0"), "model.width=a"], ["model.width must be", "got 'a'"]),
+        (
+            [teacher("model.network.width=0"), "model.width=a"],
+            ["model.width must be", "got 'a'"],
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_requirement(words: list[str], parts: list[str]) -> None:

@@ -9,29 +9,34 @@ import torch
 from harness.build import Run, build_callbacks, build_datamodule, build_loggers, build_module
 from harness.errors import UserError
 from harness.phases import fit_phases
+from lightning_modules.image_classification.classifier import ImageClassifier
 from lightning_modules.image_classification.distillation import Distillation
 from lightning_modules.image_classification.losses import soft_target_loss
-from lightning_modules.image_classification.module import Batch, ImageClassifier
+from lightning_modules.image_classification.module import Batch, ClassifierModule
 from tests.small_runs import assert_same_weights, configuration
 
-STUDENT: dict[str, Any] = {
+SHARED: dict[str, Any] = {
     "in_channels": 1,
     "image_size": 8,
     "num_classes": 10,
-    "width": 2,
-    "depth": 2,
-    "norm": "batch",
-    "dropout": 0.0,
     "label_smoothing": 0.0,
     "optimizer": {"name": "Adam", "lr": 0.01},
     "scheduler": None,
     "scheduler_interval": "epoch",
 }
+PLAIN: dict[str, Any] = {"depth": 2, "norm": "batch", "dropout": 0.0}
+STUDENT = SHARED | PLAIN | {"width": 2}
 
 
 def teacher(**keywords: Any) -> ImageClassifier:
     torch.manual_seed(1)
-    made = ImageClassifier(**{**STUDENT, "width": 4, **keywords})
+    made = ImageClassifier(
+        **SHARED | keywords,
+        network={"name": "plain_cnn", "width": 4, **PLAIN},
+        weights=None,
+        root="",
+        cache="",
+    )
     return made.eval().requires_grad_(False)
 
 
@@ -93,12 +98,13 @@ def test_a_teacher_of_other_classes_or_of_another_kind_is_refused() -> None:
         student().on_prerequisites({"teacher": other})
 
 
-def fitted(folder: Path, model: str, *overrides: str) -> ImageClassifier:
-    words = (f"model={model}", "data=digits", "model.width=4", "trainer.max_epochs=2", "data.batch_size=128")
+def fitted(folder: Path, model: str, *overrides: str) -> ClassifierModule:
+    width = "model.network.width" if model == "classifier" else "model.width"
+    words = (f"model={model}", "data=digits", f"{width}=4", "trainer.max_epochs=2", "data.batch_size=128")
     config = configuration(*words, "model.optimizer.lr=0.01", *overrides)
     (folder / "checkpoints").mkdir(parents=True)
     module = build_module(config)
-    assert isinstance(module, ImageClassifier)
+    assert isinstance(module, ClassifierModule)
     module.on_prerequisites({"teacher": teacher()})
     data, callbacks = build_datamodule(config), build_callbacks(config["callbacks"])
     loggers = build_loggers(config["logger"], folder)

@@ -11,11 +11,12 @@ from torchmetrics.functional.classification import multiclass_f1_score
 from datamodules.digits import DigitsDataModule
 from datamodules.loaders import EpochBatchSampler
 from harness.build import build_datamodule, build_module, build_trainer
-from lightning_modules.image_classification.module import Batch, ImageClassifier, images_of
+from lightning_modules.image_classification.classifier import ImageClassifier
+from lightning_modules.image_classification.module import Batch, images_of
 from tests.figure_text import text_of
 from tests.small_runs import configuration, fit
 
-SMALL = ("model=classifier", "data=digits", "model.width=4", "data.batch_size=128")
+SMALL = ("model=classifier", "data=digits", "model.network.width=4", "data.batch_size=128")
 
 
 def classifier(*overrides: str) -> ImageClassifier:
@@ -43,12 +44,12 @@ def gradients(module: ImageClassifier, batch: Batch) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
 def test_one_step_gives_every_parameter_a_gradient(norm: str) -> None:
-    found = gradients(classifier(f"model.norm={norm}").train(), random_batch())
+    found = gradients(classifier(f"model.network.norm={norm}").train(), random_batch())
     assert all(gradient.isfinite().all() and gradient.abs().sum() > 0 for gradient in found)
 
 
 def test_shares_of_two_processes_average_to_the_gradient_of_one() -> None:
-    data, module = digits("data.batch_size=64"), classifier("model.norm=none")
+    data, module = digits("data.batch_size=64"), classifier("model.network.norm=none")
     split = data.splits["train"]
 
     def batch(rank: int, world: int) -> Batch:
@@ -63,7 +64,7 @@ def test_shares_of_two_processes_average_to_the_gradient_of_one() -> None:
 
 
 def test_label_smoothing_is_part_of_training_alone() -> None:
-    module, batch = classifier("model.label_smoothing=0.2", "model.norm=none"), random_batch()
+    module, batch = classifier("model.label_smoothing=0.2", "model.network.norm=none"), random_batch()
     logits = module(batch["x"])
     log_probabilities = logits.log_softmax(dim=1)
     of_label = log_probabilities.gather(1, batch["y"][:, None]).mean()
@@ -74,7 +75,7 @@ def test_label_smoothing_is_part_of_training_alone() -> None:
 
 
 def test_metrics_are_means_over_samples_and_not_over_batches() -> None:
-    module = classifier("model.norm=none").eval()
+    module = classifier("model.network.norm=none").eval()
     batch = random_batch(7)
     pieces = [{name: value[part] for name, value in batch.items()} for part in (slice(0, 5), slice(5, 7))]
     for piece in pieces:
@@ -87,7 +88,7 @@ def test_metrics_are_means_over_samples_and_not_over_batches() -> None:
 
 
 def test_each_epoch_has_metrics_of_its_own() -> None:
-    module, batch = classifier("model.norm=none"), random_batch()
+    module, batch = classifier("model.network.norm=none"), random_batch()
     module.training_step({**batch, "y": (batch["y"] + 1) % 10}, 0)
     module.on_train_epoch_start()
     loss = module.training_step(batch, 0)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from harness.errors import UserError
+from lightning_modules.image_classification.block_network import embed
 from lightning_modules.image_classification.networks import PlainCNN
 
 
@@ -20,7 +21,7 @@ def test_images_of_any_size_become_one_logit_a_class(norm, image_size, channels,
     made = network(in_channels=channels, image_size=image_size, depth=depth, norm=norm)
     x = torch.randn(3, channels, image_size, image_size)
     assert made(x).shape == (3, 10)
-    assert made.features(x).shape == (3, 4 * 2 ** (depth - 1))
+    assert embed(made, x).shape == (3, 4 * 2 ** (depth - 1))
 
 
 def test_stages_double_in_width():
@@ -46,11 +47,11 @@ def test_batch_norm_alone_looks_at_other_images():
 
 def test_doubled_input_doubles_the_features_of_a_network_without_normalisation():
     made, x = network(norm="none"), torch.randn(2, 1, 8, 8)  # biases start at zero
-    torch.testing.assert_close(made.features(2 * x), 2 * made.features(x))
+    torch.testing.assert_close(embed(made, 2 * x), 2 * embed(made, x))
 
 
 def test_images_too_small_for_the_depth_are_refused():
-    with pytest.raises(UserError, match=r"model\.depth=4 .* images of 8 pixels .* at most 3"):
+    with pytest.raises(UserError, match=r"network\.depth=4 .* images of 8 pixels .* at most 3"):
         network(depth=4)
     with pytest.raises(UserError, match="at most 4"):
         network(image_size=28, depth=5)

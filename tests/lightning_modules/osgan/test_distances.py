@@ -12,7 +12,8 @@ import torch.distributed
 from torch import Tensor
 
 from harness.errors import UserError
-from lightning_modules.image_classification.module import ImageClassifier
+from lightning_modules.image_classification.block_network import embed
+from lightning_modules.image_classification.classifier import ImageClassifier
 from lightning_modules.osgan import distances
 from lightning_modules.osgan.distances import ClassifierFeatures, DataFeatures, Judge, measure
 from tests.processes import forked
@@ -145,10 +146,10 @@ def classifier() -> ImageClassifier:
             in_channels=1,
             image_size=8,
             num_classes=3,
-            width=4,
-            depth=2,
-            norm="batch",
-            dropout=0.5,
+            network={"name": "plain_cnn", "width": 4, "depth": 2, "norm": "batch", "dropout": 0.5},
+            weights=None,
+            root="",
+            cache="",
             label_smoothing=0.0,
             optimizer={"name": "Adam"},
             scheduler=None,
@@ -162,7 +163,7 @@ def test_classifier_features_are_those_before_the_last_layer(classifier):
     features, images = ClassifierFeatures.of(classifier, [0.5], [0.25]), torch.rand(6, 1, 8, 8)
     found = features.train()(images)
     classifier.eval()
-    expected = classifier.network.features((images - 0.5) / 0.25)
+    expected = embed(classifier.network, (images - 0.5) / 0.25)
     assert torch.equal(found, expected)
     assert found.shape == (6, features.num_features) == (6, 8)
     assert not any(parameter.requires_grad for parameter in features.parameters())

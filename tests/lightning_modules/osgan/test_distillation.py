@@ -17,7 +17,7 @@ from harness.build import Run, build_callbacks, build_datamodule, build_loggers,
 from harness.errors import UserError
 from harness.phases import fit_phases
 from harness.savepoints import Savepoint, Stage, read_savepoint
-from lightning_modules.image_classification.module import ImageClassifier
+from lightning_modules.image_classification.classifier import ImageClassifier
 from lightning_modules.image_classification.networks import PlainCNN
 from lightning_modules.osgan.distillation import DataFreeDistillation
 from lightning_modules.osgan.distillation_steps import (
@@ -52,10 +52,10 @@ def teacher(**keywords: Any) -> ImageClassifier:
         "in_channels": 1,
         "image_size": 8,
         "num_classes": 10,
-        "width": 4,
-        "depth": 2,
-        "norm": "batch",
-        "dropout": 0.0,
+        "network": {"name": "plain_cnn", "width": 4, "depth": 2, "norm": "batch", "dropout": 0.0},
+        "weights": None,
+        "root": "",
+        "cache": "",
         "label_smoothing": 0.0,
         "optimizer": {"name": "Adam", "lr": 0.01},
         "scheduler": None,

@@ -1,0 +1,174 @@
+"""Published weights of classifiers: found or fetched, hashed, and only then read, as plain data.
+
+``weights`` of a classifier is one of
+
+- a name of torchvision's weights, ``IMAGENET1K_V1`` or ``DEFAULT``, for its networks and for our ResNets;
+- ``netgraft``, the authors' teacher for CIFAR-10 or CIFAR-100 (arXiv 2012.04915, release v1.0), for
+  ``vgg16``;
+- the path of a file that holds a state dict under either kind of names.
+
+Torchvision's file names end in the first eight digits of their SHA-256, which are compared. Of the authors'
+files no hash is published, so that the one found on first use is kept and compared from then on.
+"""
+
+import hashlib
+import io
+import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.download import RemoteFile, fetch
+from harness.annotations import NetworkSpec
+from harness.errors import UserError, nearest
+from lightning_modules.image_classification.architectures import NAMED, TORCHVISION, settings_of
+from lightning_modules.image_classification.block_network import last_linear
+
+log = logging.getLogger("tenfold")
+
+_RELEASE = "https://github.com/zju-vipa/NetGraft/releases/download/v1.0"
+NETGRAFT = {
+    num_classes: RemoteFile(f"weights/{name}", f"{_RELEASE}/{name}")
+    for num_classes, name in {
+        10: "vgg16-blockwise-cifar10.pth",
+        100: "vgg16-blockwise-cifar100.pth",
+    }.items()
+}
+"""By number of classes."""
+
+_FOLDER = "weights"
+_KEY = "model.weights"
+
+
+def load_published(
+    network: nn.Module, weights: str, spec: NetworkSpec, num_classes: int, root: str, cache: str
+) -> bool:
+    """Puts published weights into ``network``.
+
+    Args:
+        network: of ``spec``.
+        weights: see the head of this file.
+        spec: ``model.network``, which says what torchvision calls it.
+        num_classes: of the data.
+        root: folder of data sets, looked into first.
+        cache: where downloads go when ``root`` is read-only.
+
+    Returns:
+        Whether the last layer got its weights as well; it does not where the file knows other classes.
+
+    Raises:
+        UserError: there are no such weights for this network, the file cannot be had, is not the published
+            one, holds more than plain data, or does not fit.
+    """
+    path = Path(weights).expanduser()
+    expected = ""  # first digits of the file's SHA-256
+    if path.is_file():
+        pass
+    elif weights == "netgraft":
+        if settings_of(spec) != NAMED["vgg16"] or num_classes not in NETGRAFT:
+            raise UserError(
+                f"{_KEY}=netgraft is a vgg16 for 10 or 100 classes. Set model.network=vgg16 with"
+                " data=cifar10 or"
+                " data=cifar100."
+            )
+        path = fetch(_KEY, [NETGRAFT[num_classes]], root, cache, stand_in=None)[0]
+    elif "/" in weights or path.suffix:
+        raise UserError(f"{_KEY}={weights}: there is no such file. Give the path of a state dict.")
+    else:
+        path = fetch(_KEY, [_of_torchvision(weights, spec)], root, cache, stand_in=None)[0]
+        expected = path.stem.rpartition("-")[2]
+    return _put(network, _read(path, expected), str(path))
+
+
+def _of_torchvision(weights: str, spec: NetworkSpec) -> RemoteFile:
+    from torchvision import models
+
+    name = _torchvision_name(spec)
+    if name is None:
+        raise UserError(
+            f"{_KEY}={weights}: no weights are published for model.network={spec}. Take resnet18, resnet34"
+            " or a"
+            " network of torchvision, or give the path of a file."
+        )
+    names = list(models.get_model_weights(name).__members__)
+    if weights not in names:
+        raise UserError(
+            f"{_KEY} must be one of {', '.join(names)} for {name}, got {weights!r}.{nearest(weights, names)}"
+        )
+    url: str = models.get_model_weights(name)[weights].url
+    return RemoteFile(f"{_FOLDER}/{url.rpartition('/')[2]}", url)
+
+
+def _torchvision_name(spec: NetworkSpec) -> str | None:
+    settings = settings_of(spec)
+    name = str(settings.get("name"))
+    if name.startswith(TORCHVISION):
+        return name.removeprefix(TORCHVISION)
+    return next((one for one in ("resnet18", "resnet34") if NAMED[one] == settings), None)
+
+
+def _read(path: Path, expected: str) -> dict[str, Tensor]:
+    content = path.read_bytes()  # once, so that what was hashed is what is opened
+    sha256 = hashlib.sha256(content).hexdigest()
+    if not sha256.startswith(expected):
+        raise UserError(
+            f"{_KEY}: {path} is not the published file (altered or truncated): its SHA-256 must begin with"
+            f" {expected} and is {sha256}. It was not opened. Delete it and run again."
+        )
+    log.info(f"weights of {path}, SHA-256 {sha256}")
+    try:
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's reader lets anything out, from IndexError to struct.error
+        why = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
+        raise UserError(
+            f"{_KEY}: {path} is no file of weights, or holds more than plain data, which could run code"
+            f" ({why.rstrip('.')}). There is no unsafe fallback: save its state_dict alone where you trust"
+            " it."
+        ) from error
+    for inner in ("state_dict", "model"):  # as other programs wrap it
+        if isinstance(found, Mapping) and isinstance(found.get(inner), Mapping):
+            found = found[inner]
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise UserError(f"{_KEY}: {path} holds no state dict, a tensor for each name.")
+    return {str(name): value for name, value in found.items()}
+
+
+def _put(network: nn.Module, found: dict[str, Tensor], where: str) -> bool:
+    prefix = "network." if hasattr(network, "network") else ""
+    own = network.state_dict()
+    renamed = OrderedDict(
+        (f"{prefix}{name.removeprefix('network.')}", value) for name, value in found.items()
+    )
+    head = last_linear(network)
+    heads = {
+        name
+        for name, parameter in network.named_parameters()
+        if parameter is head.weight or parameter is head.bias
+    }
+    other_classes = any(
+        name in renamed and name in own and renamed[name].shape != own[name].shape for name in heads
+    )
+    if other_classes:
+        for name in heads:
+            renamed[name] = own[name]
+    counts = "num_batches_tracked"  # files of old versions of torch have none
+    renamed.update(
+        (name, value) for name, value in own.items() if name.endswith(counts) and name not in renamed
+    )
+    wrong = [name for name in own if name not in renamed or renamed[name].shape != own[name].shape]
+    wrong += [name for name in renamed if name not in own and not name.endswith(counts)]
+    if wrong:
+        first = wrong[0]
+        shapes = ", ".join(
+            f"{list(one[first].shape)} {place}" if first in one else f"none {place}"
+            for one, place in ((renamed, "in the file"), (own, "in the network"))
+        )
+        raise UserError(
+            f"{_KEY}: {where} is of another network: {first.removeprefix(prefix)} has {shapes}"
+            f" ({len(wrong)} names differ). Set model.network to the one that it was saved from."
+        )
+    network.load_state_dict({name: renamed[name] for name in own})
+    return not other_classes
