@@ -1,6 +1,7 @@
 import torch
+import torch.nn.functional as F
 
-from datamodules.augmentation import AUGMENTATIONS, crop_flip, flip, shift
+from datamodules.augmentation import AUGMENTATIONS, crop_flip, flip, replicate_crop_flip, shift
 
 
 def shifted_by_hand(image: torch.Tensor, down: int, right: int) -> torch.Tensor:
@@ -56,3 +57,32 @@ def test_crop_flip_moves_then_mirrors():
     changed = crop_flip(images, draws)
     assert torch.equal(changed[0], shifted_by_hand(images[0], -4, 0))
     assert torch.equal(changed[1], shifted_by_hand(images[1], 0, 4).flip(-1))
+
+
+def test_a_replicated_border_moves_in_instead_of_zeros():
+    rows = torch.arange(8.0)[:, None]  # a tenth of 8 pixels is one
+    image = (10 * rows + torch.arange(8.0))[None, None]  # pixel (row, column) holds 10 row + column
+    draws = torch.tensor([[0.0, 0.5, 0.9], [0.5, 0.99, 0.9], [0.99, 0.5, 0.9], [0.5, 0.5, 0.1]])
+    up, right, down, mirrored = replicate_crop_flip(image.expand(4, 1, 8, 8), draws)[:, 0]
+    assert up[:, 0].tolist() == [10, 20, 30, 40, 50, 60, 70, 70]
+    assert right[0].tolist() == [0, 0, 1, 2, 3, 4, 5, 6]
+    assert down[:, 3].tolist() == [3, 3, 13, 23, 33, 43, 53, 63]
+    assert mirrored[0].tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
+
+
+def test_a_replicating_crop_moves_32_pixels_by_up_to_three():
+    image = torch.zeros(1, 1, 32, 32)
+    image[0, 0, 16, 16] = 1.0
+    draws = torch.linspace(0, 1 - 1e-6, 100)[:, None].expand(-1, 3).clone()
+    draws[:, 2] = 0.9  # not mirrored
+    moved = replicate_crop_flip(image.expand(100, -1, -1, -1), draws)
+    assert {int(one.squeeze().argmax()) // 32 - 16 for one in moved} == set(range(-3, 4))
+
+
+def test_what_lies_inside_is_moved_alike_by_both_crops():
+    torch.manual_seed(0)
+    images = F.pad(torch.rand(7, 3, 8, 8), (12,) * 4)  # black margins: zeros are copies of the border
+    draws = torch.rand(7, 3)
+    moves = (draws[:, :2] * 7).long() - 3
+    expected = [shifted_by_hand(image, *move) for image, move in zip(images, moves.tolist(), strict=True)]
+    assert torch.equal(replicate_crop_flip(images, draws), flip(torch.stack(expected), draws[:, 2:]))
