@@ -36,7 +36,7 @@ def shift(images: Tensor, draws: Tensor) -> Tensor:
 
 
 def _cropped(padded: Tensor, padding: int, draws: Tensor) -> Tensor:
-    """Of each padded image ``[B, C, H + 2p, W + 2p]`` the part of ``[C, H, W]`` that a draw ``[B, 2]`` chooses."""
+    """The part ``[B, C, H, W]`` of ``[B, C, H + 2p, W + 2p]`` that the draws ``[B, 2]`` choose."""
     size = padded.size(-1) - 2 * padding
     moves = (draws * (2 * padding + 1)).long()  # [B, 2], in 0..2 * padding
     within = torch.arange(size, device=padded.device)
