@@ -8,6 +8,9 @@ A batch is a dictionary with
 - ``x``: ``[B, C, H, W]`` float32, pixels scaled to [0, 1], augmented in training, then normalised;
 - ``y``: ``[B]`` long, the class;
 - ``index``: ``[B]`` long, the number of the image in the data set's own files.
+
+A method that learns from few images without their labels keeps some of the training images before it begins:
+:meth:`ImageDataModule.keep_few`. Training batches have no ``y`` from then on.
 """
 
 from abc import abstractmethod
@@ -24,6 +27,7 @@ from torch import Tensor
 
 from datamodules.augmentation import AUGMENTATIONS
 from datamodules.facts import check_facts
+from datamodules.few_shot import few_shot_rows
 from datamodules.loaders import ArrayLoader, Batch, EpochBatchSampler
 from harness.errors import UserError
 
@@ -57,6 +61,21 @@ class LabelledImages:
             stretch = slice(start, start + len(rows))
             return LabelledImages(self.images[stretch], self.labels[stretch], self.index[stretch])
         return LabelledImages(self.images[rows], self.labels[rows], self.index[rows])
+
+
+@dataclass(frozen=True)
+class _Few:
+    """What of the training split was kept.
+
+    Attributes:
+        whole: the training split before.
+        draw: shots and seed.
+        batch_size: of training, over all processes.
+    """
+
+    whole: LabelledImages
+    draw: tuple[int, int]
+    batch_size: int
 
 
 class ImageDataModule(LightningDataModule):
@@ -123,6 +142,7 @@ class ImageDataModule(LightningDataModule):
         self.seed = seed
         self.max_pixel = max_pixel
         self.splits: dict[Split, LabelledImages] = {}
+        self._few: _Few | None = None
         self._resident: dict[tuple[Split, torch.device], dict[str, Tensor]] = {}
         self._columns: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
@@ -205,10 +225,11 @@ class ImageDataModule(LightningDataModule):
         """
         if not self.splits:
             raise RuntimeError(f"{type(self).__name__}: call setup() before asking for a loader")
-        images = self.splits[split]
+        few = self._few if split == "train" and training else None
         sampler = EpochBatchSampler(
-            len(images),
-            self.batch_size,
+            len(self.splits[split]),
+            self.batch_size if few is None else few.batch_size,
+            batch_key="data.batch_size" if few is None else "model.batch_size",
             training=training,
             seed=self.seed,
             first_epoch=self._epochs_before() if training else 0,
@@ -224,6 +245,36 @@ class ImageDataModule(LightningDataModule):
         device = self._device()
         return ArrayLoader(self._arrays(split, device), sampler, transform, augmentation.draws, device)
 
+    def keep_few(self, shots: int, sample_seed: int, batch_size: int) -> Tensor:
+        """Leaves so many training images of each class and forgets which class they are of.
+
+        ``splits["train"]`` holds these images alone, in the order of :func:`few_shot_rows`, and no loader of
+        it gives ``y``. Called again with the same arguments, as by a run that is resumed, it changes nothing;
+        with others it draws from all training images anew.
+
+        Args:
+            shots: images of each class, K >= 1.
+            sample_seed: of the draw, >= 0.
+            batch_size: training images of one optimiser step, over all processes; evaluation goes on in
+                batches of ``data.batch_size``.
+
+        Returns:
+            ``[C K]`` long, the ``index`` of each image kept.
+
+        Raises:
+            UserError: a class has fewer training images than ``shots``.
+        """
+        if not self.splits:
+            raise RuntimeError(f"{type(self).__name__}: call setup() before keep_few()")
+        draw = shots, sample_seed
+        whole = self.splits["train"] if self._few is None else self._few.whole
+        if self._few is None or self._few.draw != draw:
+            self.splits["train"] = whole.take(few_shot_rows(whole.labels, *draw, self.choice))
+            # a copy of all images on the device would lie there for nothing
+            self._resident = {key: arrays for key, arrays in self._resident.items() if key[0] != "train"}
+        self._few = _Few(whole, draw, batch_size)
+        return self.splits["train"].index
+
     def _device(self) -> torch.device:
         """Where this process trains; the CPU outside of a run."""
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
@@ -232,7 +283,9 @@ class ImageDataModule(LightningDataModule):
         """A split's tensors, put on ``device`` once unless they are too large for it."""
         if (split, device) not in self._resident:
             images = self.splits[split]
-            arrays = {"x": images.images, "y": images.labels, "index": images.index}
+            arrays = {"x": images.images, "index": images.index}
+            if split != "train" or self._few is None:
+                arrays["y"] = images.labels
             if sum(array.nbytes for array in arrays.values()) <= DEVICE_BYTES:
                 with torch.inference_mode(False):
                     arrays = {name: array.to(device) for name, array in arrays.items()}

@@ -56,6 +56,7 @@ class EpochBatchSampler:
         first_epoch: epochs done before those that :meth:`set_epoch` counts, >= 0.
         rank: number of this process; None asks torch.distributed.
         world: number of processes; None asks torch.distributed.
+        batch_key: the key that sets ``batch_size``, for messages.
 
     Raises:
         UserError: the processes cannot share the batches: ``batch_size`` is no multiple of ``world`` in
@@ -72,6 +73,7 @@ class EpochBatchSampler:
         first_epoch: int = 0,
         rank: int | None = None,
         world: int | None = None,
+        batch_key: str = "data.batch_size",
     ) -> None:
         self.num_samples = num_samples
         self.batch_size = batch_size
@@ -83,8 +85,8 @@ class EpochBatchSampler:
         if training and batch_size % self.world:
             below = batch_size - batch_size % self.world
             raise UserError(
-                f"data.batch_size={batch_size} is shared by {self.world} processes and must be a multiple of"
-                f" {self.world}. Try data.batch_size={below or self.world}."
+                f"{batch_key}={batch_size} is shared by {self.world} processes and must be a multiple of"
+                f" {self.world}. Try {batch_key}={below or self.world}."
             )
         if num_samples < self.world:
             raise UserError(

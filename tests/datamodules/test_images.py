@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from datamodules import images
+from datamodules import images, loaders
 from datamodules.digits import DigitsDataModule
+from datamodules.few_shot import few_shot_rows
 from datamodules.images import ImageDataModule, stratified_split
 from harness.errors import UserError
 
@@ -192,6 +193,131 @@ def test_a_set_without_features_of_its_own_says_so() -> None:
     assert module.sample_metrics(torch.zeros(2, 1, 8, 8)) == {}
     assert module.sample_name == ""
     assert "image_generation" in module.tasks
+
+
+def training_batches(module: ImageDataModule, epoch: int = 0) -> list[dict[str, torch.Tensor]]:
+    loader = module.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def assert_equal_batches(some: list[dict[str, torch.Tensor]], others: list[dict[str, torch.Tensor]]) -> None:
+    for one, other in zip(some, others, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_few_images_are_those_of_the_draw_in_its_order() -> None:
+    module = ready()
+    train = module.splits["train"]
+    rows = few_shot_rows(train.labels, 3, 6, "digits")
+    kept = module.keep_few(3, 6, batch_size=7)
+    assert torch.equal(kept, train.index[rows])
+    assert torch.equal(module.splits["train"].index, kept)
+    assert torch.equal(module.splits["train"].images, train.images[rows])
+    assert module.splits["train"].labels.tolist() == [label for label in range(10) for _ in range(3)]
+
+
+def test_few_images_come_in_batches_of_their_own_size_without_labels() -> None:
+    module = ready(augment="crop_flip")
+    kept = module.keep_few(3, 6, batch_size=7)
+    batches = training_batches(module)
+    assert [len(batch["x"]) for batch in batches] == [7, 7, 7, 7, 2]
+    assert all(batch.keys() == {"x", "index"} for batch in batches)
+    numbers = torch.cat([batch["index"] for batch in batches])
+    assert sorted(numbers.tolist()) == sorted(kept.tolist())
+    assert not torch.equal(numbers, kept), "an order is drawn"
+    again = torch.cat([batch["x"] for batch in training_batches(module, epoch=1)])
+    assert not torch.equal(torch.cat([batch["x"] for batch in batches])[numbers.argsort()], again)
+
+
+def test_few_images_are_there_unaugmented_and_in_order_too() -> None:
+    module = ready(augment="crop_flip")
+    kept = module.keep_few(8, 6, batch_size=7)
+    batches = list(module.loader("train"))
+    assert [len(batch["index"]) for batch in batches] == [64, 16], "evaluation keeps data.batch_size"
+    assert all(batch.keys() == {"x", "index"} for batch in batches)
+    assert torch.equal(torch.cat([batch["index"] for batch in batches]), kept)
+    pixels = module.denormalise(torch.cat([batch["x"] for batch in batches]))
+    torch.testing.assert_close(pixels, module.splits["train"].images / 16, atol=1e-6, rtol=0.0)
+    assert "y" in next(iter(module.val_dataloader()))
+    assert len(next(iter(module.test_dataloader()))["y"]) == 64
+
+
+def test_no_label_is_read_after_the_draw() -> None:
+    blind, seeing = ready(augment="shift"), ready(augment="shift")
+    for module in (blind, seeing):
+        whole = module.splits["train"]
+        module.keep_few(5, 1, batch_size=10)
+        if module is blind:
+            whole.labels.fill_(0)
+            module.splits["train"].labels.fill_(0)
+    for epoch in (0, 1):
+        assert_equal_batches(training_batches(blind, epoch), training_batches(seeing, epoch))
+    assert_equal_batches(list(blind.loader("train")), list(seeing.loader("train")))
+    assert torch.equal(blind.keep_few(5, 1, batch_size=10), seeing.keep_few(5, 1, batch_size=10))
+
+
+def test_keeping_the_same_few_again_changes_nothing_and_others_are_drawn_from_all() -> None:
+    module, fresh = ready(), ready()
+    first = module.keep_few(2, 6, batch_size=4)
+    split, batches = module.splits["train"], training_batches(module)
+    module.setup("fit")  # as the next phase's Trainer does
+    assert torch.equal(module.keep_few(2, 6, batch_size=4), first)
+    assert module.splits["train"] is split
+    assert_equal_batches(training_batches(module), batches)
+    more = module.keep_few(9, 3, batch_size=5)
+    assert torch.equal(more, fresh.keep_few(9, 3, batch_size=5))
+    assert_equal_batches(training_batches(module), training_batches(fresh))
+    module.keep_few(9, 3, batch_size=6)
+    assert len(training_batches(module)[0]["x"]) == 6
+
+
+def test_no_copy_of_all_images_stays_on_the_device() -> None:
+    module = ready()
+    module.trainer = trainer_on("meta")
+    before = module.train_dataloader().arrays["x"], module.test_dataloader().arrays["x"]
+    module.keep_few(1, 0, batch_size=5)
+    few = module.train_dataloader().arrays["x"]
+    assert few.device.type == "meta"
+    assert (len(before[0]), len(few)) == (1024, 10)
+    assert module.test_dataloader().arrays["x"] is before[1]
+    assert not any(array is before[0] for arrays in module._resident.values() for array in arrays.values())
+    module.keep_few(1, 0, batch_size=5)
+    assert module.train_dataloader().arrays["x"] is few
+
+
+def test_processes_share_the_batches_of_few_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ready(augment="shift")
+    module.keep_few(2, 0, batch_size=8)
+    alone = training_batches(module)
+    monkeypatch.setattr(loaders, "_world", lambda: 2)
+    shares = []
+    for rank in (0, 1):
+        monkeypatch.setattr(loaders, "_rank", lambda rank=rank: rank)
+        shares.append(training_batches(module))
+        assert_equal_batches(list(module.loader("train", training=True, shared=False)), alone)
+    for whole, first, second in zip(alone, *shares, strict=True):
+        assert len(first["x"]) == len(second["x"])
+        for name in whole:
+            assert torch.equal(torch.cat([first[name], second[name]]), whole[name])
+    module.keep_few(2, 0, batch_size=7)
+    with pytest.raises(UserError, match=r"^model\.batch_size=7 is shared by 2 .* Try model\.batch_size=6"):
+        module.train_dataloader()
+
+
+def test_more_shots_than_a_class_has_change_nothing() -> None:
+    module = ready()
+    train = module.splits["train"]
+    with pytest.raises(UserError, match=r"model\.shots=200 must be 1 to 9\d: class \d of data=digits"):
+        module.keep_few(200, 0, batch_size=8)
+    assert module.splits["train"] is train
+    assert "y" in training_batches(module)[0]
+
+
+def test_keeping_few_before_setup_is_our_own_mistake() -> None:
+    with pytest.raises(RuntimeError, match="setup"):
+        digits().keep_few(1, 0, batch_size=2)
 
 
 @pytest.mark.gpu
