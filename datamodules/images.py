@@ -377,8 +377,9 @@ def stratified_split(labels: NDArray[np.int64], sizes: Sequence[int], seed: int)
     # The place of each sample within its class, as a share of the class: sorted by it, every stretch of the
     # order holds the classes in proportion.
     share = np.empty(len(labels))
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    class_sizes = np.unique(labels, return_counts=True)[1]
+    for members in np.split(by_class, np.cumsum(class_sizes)[:-1]):
         share[members] = (np.arange(len(members)) + generator.random()) / len(members)
     order = np.argsort(share, kind="stable")
     ends = np.cumsum(sizes)
