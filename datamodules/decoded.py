@@ -40,7 +40,9 @@ _CHUNK = 1024  # images decoded before they are written
 _DECODER = 2  # to be raised where the same file gives other pixels than before
 
 
-def decode(content: bytes, image_size: int, in_channels: int, label: str) -> NDArray[np.uint8]:
+def decode(
+    content: bytes, image_size: int, in_channels: int, label: str, resize_to: int | None = None
+) -> NDArray[np.uint8]:
     """One image, resized (antialiased, bilinear) until its shorter side fits, then cut to the centred square.
 
     Args:
@@ -48,6 +50,8 @@ def decode(content: bytes, image_size: int, in_channels: int, label: str) -> NDA
         image_size: pixels of a side.
         in_channels: 1 for grey, 3 for colour.
         label: which file, for the message.
+        resize_to: pixels of the shorter side before the square is cut, at least ``image_size``; None for
+            ``image_size``, whatever the fractions of a pixel.
 
     Returns:
         ``[C, image_size, image_size]``.
@@ -59,7 +63,9 @@ def decode(content: bytes, image_size: int, in_channels: int, label: str) -> NDA
         with Image.open(io.BytesIO(content)) as opened:
             image = _of_eight_bits(ImageOps.exif_transpose(opened), label)
         image = image.convert("L" if in_channels == 1 else "RGB")
-        if image.size != (image_size, image_size):
+        if resize_to is not None:
+            image = _resize_and_crop(image, resize_to, image_size)
+        elif image.size != (image_size, image_size):
             image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
     except UserError:
         raise
@@ -71,6 +77,16 @@ def decode(content: bytes, image_size: int, in_channels: int, label: str) -> NDA
         ) from error
     pixels = np.asarray(image, dtype=np.uint8).reshape(image_size, image_size, in_channels)
     return pixels.transpose(2, 0, 1)
+
+
+def _resize_and_crop(image: Image.Image, resize_to: int, image_size: int) -> Image.Image:
+    """What torchvision's ``Resize(resize_to)`` and ``CenterCrop(image_size)`` make, to the pixel."""
+    shorter = min(image.size)
+    width, height = (resize_to if side == shorter else int(resize_to * side / shorter) for side in image.size)
+    left, top = round((width - image_size) / 2), round((height - image_size) / 2)
+    return image.resize((width, height), Image.Resampling.BILINEAR).crop(
+        (left, top, left + image_size, top + image_size)
+    )
 
 
 def _of_eight_bits(image: Image.Image, label: str) -> Image.Image:
@@ -105,8 +121,46 @@ class Files:
     labels: list[str]
 
 
+def decoder(
+    files: Files, image_size: int, in_channels: int, resize_to: int | None = None
+) -> Callable[[int], NDArray[np.uint8]]:
+    """What reads and decodes file number i; the files are opened here.
+
+    Args:
+        files: the files.
+        image_size: pixels of a side.
+        in_channels: 1 for grey, 3 for colour.
+        resize_to: see :func:`decode`.
+    """
+    read = files.open()
+
+    def decoded(number: int) -> NDArray[np.uint8]:
+        try:
+            content = read(number)
+        except OSError as error:
+            raise UserError(f"{files.labels[number]} cannot be read ({error.strerror}).") from error
+        return decode(content, image_size, in_channels, files.labels[number], resize_to)
+
+    return decoded
+
+
+def fill(images: NDArray[np.uint8], decoded: Callable[[int], NDArray[np.uint8]], numbers: list[int]) -> None:
+    """Writes image ``numbers[i]``, decoded, into row i of ``images``, ``[N, C, H, W]``."""
+    # threads: Pillow decodes without holding the interpreter
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(numbers), _CHUNK):
+            for row, image in enumerate(pool.map(decoded, numbers[start : start + _CHUNK]), start):
+                images[row] = image
+
+
 def decoded_images(
-    name: str, files: Files, order: NDArray[np.int64], cache: str, image_size: int, in_channels: int
+    name: str,
+    files: Files,
+    order: NDArray[np.int64],
+    cache: str,
+    image_size: int,
+    in_channels: int,
+    resize_to: int | None = None,
 ) -> Tensor:
     """All images of a set, from the cache or decoded into it.
 
@@ -117,6 +171,7 @@ def decoded_images(
         cache: ``paths.cache``.
         image_size: pixels of a side.
         in_channels: 1 for grey, 3 for colour.
+        resize_to: see :func:`decode`.
 
     Returns:
         ``[N, C, image_size, image_size]`` uint8; mapped from a file if large.
@@ -125,31 +180,21 @@ def decoded_images(
         UserError: a file cannot be read as an image, or a set too large for memory cannot be cached.
     """
     facts = [name, files.made_of, hashlib.sha256(order.tobytes()).hexdigest(), image_size, in_channels]
+    facts += [] if resize_to is None else [resize_to]
     # another version of a decoder may round otherwise
     facts += [_DECODER, PIL.__version__, PIL.features.version_codec("jpg")]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     shape = (len(order), in_channels, image_size, image_size)
     path = Path(cache).expanduser() / "decoded" / f"{name}_{image_size}_{key}.npy"
 
-    def fill(images: NDArray[np.uint8]) -> None:
-        read = files.open()
-        numbers = order.tolist()
-
-        def decoded(row: int) -> NDArray[np.uint8]:
-            number = numbers[row]
-            try:
-                content = read(number)
-            except OSError as error:
-                raise UserError(f"{files.labels[number]} cannot be read ({error.strerror}).") from error
-            return decode(content, image_size, in_channels, files.labels[number])
-
-        _fill(images, decoded)
+    def make(images: NDArray[np.uint8]) -> None:
+        fill(images, decoder(files, image_size, in_channels, resize_to), order.tolist())
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
             if not _intact(path, shape):
-                _write(path, shape, fill)
+                _write(path, shape, make)
     except OSError as error:
         if math.prod(shape) > DEVICE_BYTES:
             raise UserError(
@@ -158,7 +203,7 @@ def decoded_images(
             ) from error
         log.warning("data=%s: not cached in %s (%s), decoded in memory", name, path.parent, error)
         images = np.empty(shape, np.uint8)
-        fill(images)
+        make(images)
         return torch.from_numpy(images)
     # "c": pages that are written to are copied, which torch wants to be possible although nobody writes
     return torch.from_numpy(np.load(path, mmap_mode="c" if path.stat().st_size > DEVICE_BYTES else None))
@@ -180,26 +225,17 @@ def _intact(path: Path, shape: tuple[int, ...]) -> bool:
     return large or _sha256(path) == recorded.read_text(encoding="ascii").strip()
 
 
-def _write(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.uint8]], None]) -> None:
+def _write(path: Path, shape: tuple[int, ...], make: Callable[[NDArray[np.uint8]], None]) -> None:
     part = path.with_suffix(".part")
     try:
         images = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
-        fill(images)
+        make(images)
         images.flush()
         del images
         path.with_suffix(".sha256").write_text(_sha256(part) + "\n", encoding="ascii")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _fill(images: NDArray[np.uint8], decoded: Callable[[int], NDArray[np.uint8]]) -> None:
-    # threads: Pillow decodes without holding the interpreter
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(images), _CHUNK):
-            numbers = range(start, min(start + _CHUNK, len(images)))
-            for index, image in zip(numbers, pool.map(decoded, numbers), strict=True):
-                images[index] = image
 
 
 def _sha256(path: Path) -> str:

@@ -62,6 +62,10 @@ class LabelledImages:
             return LabelledImages(self.images[stretch], self.labels[stretch], self.index[stretch])
         return LabelledImages(self.images[rows], self.labels[rows], self.index[rows])
 
+    def decoded(self) -> "LabelledImages":
+        """The same with all images in memory, for those of a set that is decoded on demand."""
+        return self
+
 
 @dataclass(frozen=True)
 class _Few:
@@ -269,7 +273,7 @@ class ImageDataModule(LightningDataModule):
         draw = shots, sample_seed
         whole = self.splits["train"] if self._few is None else self._few.whole
         if self._few is None or self._few.draw != draw:
-            self.splits["train"] = whole.take(few_shot_rows(whole.labels, *draw, self.choice))
+            self.splits["train"] = whole.take(few_shot_rows(whole.labels, *draw, self.choice)).decoded()
             # a copy of all images on the device would lie there for nothing
             self._resident = {key: arrays for key, arrays in self._resident.items() if key[0] != "train"}
         self._few = _Few(whole, draw, batch_size)
