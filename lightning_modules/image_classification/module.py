@@ -119,6 +119,10 @@ class ClassifierModule(ExperimentModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = build_optimizer([{"params": list(self.parameters())}], self._optimizer_spec)
+        return self.with_schedule(optimizer)
+
+    def with_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
+        """What ``configure_optimizers`` returns for one optimiser: with the schedule, where there is one."""
         if self._scheduler_spec is None:
             return optimizer
         length = self.planned_epochs

@@ -1,0 +1,538 @@
+"""NetGraft: a student grown block by block inside its teacher."""
+
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
+from torch import Tensor, nn
+
+from harness.annotations import ClassSpec, NetworkSpec, NonNegativeInt, PositiveFloat, PositiveInt
+from harness.errors import UserError
+from lightning_modules.image_classification.block_network import BlockNetwork, cut_shapes
+from lightning_modules.image_classification.build import build_block_network
+from lightning_modules.image_classification.module import Batch, images_of
+from lightning_modules.netgraft.few_shot import TEN, FewShotDistiller, norms_of, plain_values
+from lightning_modules.netgraft.folding import fold_student
+from lightning_modules.netgraft.losses import LOSSES, Loss
+from lightning_modules.netgraft.report import Report, cost_rows
+from lightning_modules.netgraft.student import GraftedStudent
+from lightning_modules.optimizers import build_optimizer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+STAGE1 = "stage1"
+Joining = Literal["front", "random", "at_once", "none"]
+
+
+class NetGraft(FewShotDistiller):
+    """Progressive network grafting (Shen et al., AAAI 2021, arXiv 2012.04915).
+
+    Stage 1 puts one student block at a time into the frozen teacher and trains it, with its adaptions,
+    against the teacher's logits. Stage 2 joins the trained blocks, one more in each phase, and trains all
+    that are joined with what is left of the teacher behind them. Then the adaptions are folded into the
+    layers behind them, and what is tested, predicts and is exported is the plain student.
+
+    Departures from the authors' code, none of which changes what a step computes: the blocks of stage 1,
+    which do not depend on each other, are trained together on the same batches; the teacher and its blocks
+    before the first graft run once a step, without a graph; the test set is looked at once a phase and
+    chooses nothing, where they keep the epoch with the best test accuracy. Ours are also: a student's batch
+    normalisation is re-estimated on the few images at the end of a phase; one number, the ratio of the
+    teacher's mean logit norm to the student's on the few images, scales the student's logits at the end,
+    which the loss leaves open.
+
+    Under DDP a step averages the processes' sums, where one process would add them up; Adam does not see the
+    factor.
+
+    Args:
+        in_channels: colours of the images.
+        image_size: pixels of a side.
+        num_classes: number of classes.
+        student: the student's network, one that can be cut: as many blocks as the teacher, equal maps at the
+            cuts.
+        grafted: numbers of the blocks that are trained, ascending; the others are copied from the teacher.
+            None for all.
+        adaption_bias: whether the 1x1 convolutions have a bias; without, the plain student has the layers of
+            its network and no maps of biases.
+        shots: K, unlabelled images of each class.
+        sample_seed: of the draw of these images, and of nothing else.
+        batch_size: images of one step at K = 10; ``int(batch_size * K / 10)`` for others.
+        loss: ``normalised``, of logits of unit length, or ``mse``.
+        stage1: whether blocks are trained alone first.
+        stage2: how they are joined: from the ``front``, in ``random`` order, all ``at_once`` or not at all
+            (``none``).
+        stage1_epochs: epochs of each grafted block in stage 1, in order; one number for all.
+        stage2_epochs: epochs after each join.
+        lr_blocks: learning rates of the grafted blocks in stage 1, in order, at K = 10; one number for all.
+        lr_adaption: that of their adaptions, at K = 10.
+        lr_stage2: learning rate of all joined blocks in stage 2, whatever K.
+        scale_lr: whether the learning rates of stage 1 are in proportion to K, as the authors have them.
+        optimizer: ``{name: class of torch.optim, **keywords}`` without ``lr``.
+        scheduler: ``{name: class of torch.optim.lr_scheduler, **keywords}``, stepped once an epoch, or None.
+        eval_every: epochs between two looks at the validation set while training goes on; 0 for none.
+        export: file of the plain student that ``mode=predict`` writes: ``none``, ``torch``
+            (``torch.export``) or ``onnx``.
+        seed: of the ``random`` order of joins.
+
+    Raises:
+        UserError: if the student cannot be cut, settings contradict each other, or a list is not as long as
+            ``grafted``.
+    """
+
+    task = "image_classification"
+    prerequisites = ("teacher",)
+    training_only = (
+        *FewShotDistiller.training_only,
+        "loss",
+        "stage1_epochs",
+        "stage2_epochs",
+        "lr_blocks",
+        "lr_adaption",
+        "lr_stage2",
+        "scale_lr",
+        "eval_every",
+    )
+    evaluation_only = ("export",)
+
+    network: GraftedStudent
+
+    def __init__(
+        self,
+        in_channels: PositiveInt,
+        image_size: PositiveInt,
+        num_classes: PositiveInt,
+        student: NetworkSpec,
+        grafted: list[NonNegativeInt] | None,
+        adaption_bias: bool,
+        shots: PositiveInt,
+        sample_seed: NonNegativeInt,
+        batch_size: PositiveInt,
+        loss: Loss,
+        stage1: bool,
+        stage2: Joining,
+        stage1_epochs: PositiveInt | list[PositiveInt],
+        stage2_epochs: PositiveInt,
+        lr_blocks: PositiveFloat | list[PositiveFloat],
+        lr_adaption: PositiveFloat,
+        lr_stage2: PositiveFloat,
+        scale_lr: bool,
+        optimizer: ClassSpec,
+        scheduler: ClassSpec | None,
+        eval_every: NonNegativeInt,
+        export: Literal["none", "torch", "onnx"],
+        seed: NonNegativeInt,
+    ) -> None:
+        network = build_block_network(student, in_channels, image_size, num_classes, key="model.student")
+        blocks = tuple(range(len(network.blocks()))) if grafted is None else tuple(grafted)
+        super().__init__(
+            in_channels,
+            image_size,
+            num_classes,
+            student,
+            shots,
+            sample_seed,
+            batch_size,
+            [f"loss_block{block}" for block in blocks],
+            optimizer,
+            scheduler,
+        )
+        self.save_hyperparameters()
+        _check(optimizer, stage1, stage2, blocks)
+        self.blocks = blocks
+        self.adaption_bias = adaption_bias
+        self.loss = LOSSES[loss]
+        self.stage1 = stage1
+        self.stage2 = stage2
+        self.stage1_epochs = dict(zip(blocks, _listed("stage1_epochs", stage1_epochs, blocks), strict=True))
+        self.stage2_epochs = stage2_epochs
+        scale = shots / TEN if scale_lr else 1.0
+        rates = _listed("lr_blocks", lr_blocks, blocks)
+        self.lr_blocks = {block: rate * scale for block, rate in zip(blocks, rates, strict=True)}
+        self.lr_adaption = lr_adaption * scale
+        self.lr_stage2 = lr_stage2
+        self.eval_every = eval_every
+        self.export = export
+        self.seed = seed
+        # until the teacher is known, the adaptions of a student that stands in itself: none
+        self.network = self._student(network, cut_shapes(network.blocks(), in_channels, image_size))
+        self.report = Report()
+        self._plain: tuple[nn.Module, ...] = ()  # the folded student, while one tests or predicts
+        self._teacher_blocks: tuple[nn.Module, ...] = ()
+
+    def _student(self, network: BlockNetwork, teacher_shapes: Sequence[Sequence[int]]) -> GraftedStudent:
+        self.teacher_shapes = [list(shape) for shape in teacher_shapes]
+        return GraftedStudent(
+            network, teacher_shapes, self.blocks, self.in_channels, self.image_size, self.adaption_bias
+        )
+
+    @property
+    def joins(self) -> tuple[tuple[int, ...], ...]:
+        """The grafted blocks that stand together in each phase of stage 2."""
+        order = list(self.blocks)
+        if self.stage2 == "none":
+            return ()
+        if self.stage2 == "at_once":
+            return (self.blocks,)
+        if self.stage2 == "random":
+            random.Random(self.seed).shuffle(order)
+        # a block that was trained alone has nothing to learn by standing alone again
+        first = 2 if self.stage1 else 1
+        return tuple(tuple(sorted(order[:number])) for number in range(first, len(order) + 1))
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        last = [
+            sorted(set(one) - set(before)) for before, one in zip(((), *self.joins), self.joins, strict=False)
+        ]
+        names = ["join_all" if self.stage2 == "at_once" else f"join_{added[-1]}" for added in last]
+        return (*((STAGE1,) if self.stage1 else ()), *names)
+
+    @property
+    def joined(self) -> tuple[int, ...]:
+        """The blocks that stand together in this phase; empty in stage 1."""
+        number = self.phase_index - (1 if self.stage1 else 0)
+        return self.joins[number] if number >= 0 else ()
+
+    @property
+    def phase_epochs(self) -> int:
+        return self.stage2_epochs if self.joined else max(self.stage1_epochs.values())
+
+    @property
+    def trained_alone(self) -> tuple[int, ...]:
+        """The blocks that stage 1 still trains in this epoch."""
+        return tuple(block for block in self.blocks if self.current_epoch < self.stage1_epochs[block])
+
+    def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
+        """Takes ``modules["teacher"]``, makes the adaptions and copies the blocks that are not grafted.
+
+        Raises:
+            UserError: as :class:`FewShotDistiller`, or if the teacher cannot be cut as the student is.
+        """
+        super().on_prerequisites(modules)
+        network = self.teacher.network
+        if not isinstance(network, BlockNetwork):
+            raise UserError(
+                "model.requires.teacher cannot be cut into blocks. Train one whose model.network is a"
+                " plain_cnn,"
+                " a vgg or a resnet."
+            )
+        self._teacher_blocks = tuple(network.blocks())
+        shapes = cut_shapes(self._teacher_blocks, self.in_channels, self.image_size)
+        self.network = self._student(self.network.network, shapes)
+        self.network.copy_blocks(self._teacher_blocks)
+
+    def on_phase_start(self, datamodule: LightningDataModule) -> None:
+        super().on_phase_start(datamodule)
+        if self.eval_every and "val" not in images_of(datamodule).splits:
+            raise UserError(
+                f"model.eval_every={self.eval_every} needs validation images and the data have none. Set"
+                " data.num_val, or model.eval_every=0."
+            )
+        self._plain = ()
+        trained = self.joined or self.blocks
+        self.network.requires_grad_(False)
+        for block in trained:
+            self.network.block(block).requires_grad_(True)
+        for adaption in self.network.adaptions(trained):
+            adaption.requires_grad_(True)
+
+    def configure_optimizers(self) -> Any:
+        if self.joined:
+            blocks = [p for block in self.joined for p in self.network.block(block).parameters()]
+            adaptions = [p for one in self.network.adaptions(self.joined) for p in one.parameters()]
+            groups: list[dict[str, Any]] = [{"params": [*blocks, *adaptions], "lr": self.lr_stage2}]
+        else:
+            groups = []
+            for block in self.blocks:
+                adaptions = [p for one in self.network.adaptions([block]) for p in one.parameters()]
+                own = [*self.network.block(block).parameters()]
+                groups.append({"params": own, "lr": self.lr_blocks[block], "block": block})
+                groups.append({"params": adaptions, "lr": self.lr_adaption, "block": block})
+        return self.with_schedule(build_optimizer(groups, self._optimizer_spec))
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        if not self.joined:
+            done = set(self.blocks) - set(self.trained_alone)
+            for group in self.optimizers(use_pl_optimizer=False).param_groups:  # type: ignore[union-attr]
+                if group["block"] in done:
+                    group["lr"] = 0.0  # whatever its momentum still wants
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        cuts = self.teacher_cuts(batch["x"])
+        if self.joined:
+            return {"loss": self.loss(self.grafted_logits(cuts, self.joined), cuts[-1])}
+        active = self.trained_alone
+        found = {
+            f"loss_block{block}": self.loss(logits, cuts[-1])
+            for block, logits in zip(active, self.lone_logits(cuts, active), strict=True)
+        }
+        total = torch.stack([*found.values()]).sum()
+        if self.trainer.world_size > 1:
+            # every process expects a gradient of all that it once had one of
+            done = [block for block in self.blocks if block not in active]
+            parameters = [p for block in done for p in self._trainable(block)]
+            total = total + sum(
+                (0.0 * parameter.sum() for parameter in parameters), start=total.new_zeros(())
+            )
+        return found | {"loss": total}
+
+    def _trainable(self, block: int) -> Iterator[nn.Parameter]:
+        yield from self.network.block(block).parameters()
+        for adaption in self.network.adaptions([block]):
+            yield from adaption.parameters()
+
+    @torch.no_grad()
+    def teacher_cuts(self, x: Tensor) -> list[Tensor]:
+        """What enters each of the teacher's blocks for images ``[B, C, H, W]``, and its logits last."""
+        cuts = [x]
+        for block in self._teacher_blocks:
+            cuts.append(block(cuts[-1]))
+        return cuts
+
+    def lone_logits(self, cuts: Sequence[Tensor], blocks: Sequence[int]) -> list[Tensor]:
+        """Logits ``[B, num_classes]`` of the teacher with one block grafted, for each of ``blocks``.
+
+        What leaves the grafts goes through the rest of the teacher as one batch: its blocks are in evaluation
+        mode, so that the images do not see each other.
+
+        Args:
+            cuts: of :meth:`teacher_cuts`.
+            blocks: ascending.
+        """
+        passing: list[Tensor] = []
+        for number in range(blocks[0], len(self._teacher_blocks)):
+            if passing:
+                passing = [self._teacher_blocks[number](torch.cat(passing))]
+            if number in blocks:
+                passing.append(self.network.grafted_block(number, cuts[number]))
+        return list(torch.cat(passing).split(len(cuts[0])))
+
+    def grafted_logits(self, cuts: Sequence[Tensor], joined: Sequence[int]) -> Tensor:
+        """Logits ``[B, num_classes]`` of the teacher with all of ``joined`` grafted at once.
+
+        Args:
+            cuts: of :meth:`teacher_cuts`.
+            joined: ascending.
+        """
+        x = cuts[joined[0]]
+        for number in range(joined[0], len(self._teacher_blocks)):
+            x = self.network.grafted_block(number, x) if number in joined else self._teacher_blocks[number](x)
+        return x
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        if self.eval_every and (self.current_epoch + 1) % self.eval_every == 0:
+            data = images_of(self.trainer.datamodule)  # type: ignore[attr-defined]
+            sets = [self.joined] if self.joined else [(block,) for block in self.blocks]
+            was_training = self.network.training
+            self.network.eval()
+            found = self.accuracies(data.loader("val", shared=False), sets)
+            self.network.train(was_training)
+            names = ["val/acc"] if self.joined else [f"val/acc_block{block}" for block in self.blocks]
+            self.log_dict(dict(zip(names, found[1:], strict=True)), logger=False, sync_dist=True)
+
+    @torch.no_grad()
+    def accuracies(self, batches: Iterable[Batch], sets: Sequence[Sequence[int]]) -> list[float]:
+        """Accuracy of the teacher, and of the teacher with each of ``sets`` grafted."""
+        right = torch.zeros(1 + len(sets), dtype=torch.long, device=self.device)
+        total = 0
+        for batch in batches:
+            x, y = batch["x"].to(next(self.network.parameters())), batch["y"].to(self.device)
+            cuts = self.teacher_cuts(x)
+            logits = [cuts[-1], *(self.grafted_logits(cuts, joined) for joined in sets)]
+            right += torch.stack([(one.argmax(dim=1) == y).sum() for one in logits])
+            total += len(y)
+        return (right / total).tolist()
+
+    def on_phase_end(self, trainer: Trainer, datamodule: LightningDataModule) -> dict[str, float]:
+        """Re-estimates batch normalisation and measures what the phase has made, on the test set."""
+        self.teacher.to(self.device, self.dtype)
+        few = self.few_batches(datamodule)
+        self._settle_norms(few)
+        self.network.eval()
+        is_last = self.phase_index + 1 == len(self.phases)
+        if is_last:
+            self._settle_scale(few)
+        measured = self._measured()
+        loader = images_of(datamodule).loader("test", shared=False)
+        teacher, *found = self.accuracies(loader, [joined for _, _, joined in measured])
+        self.report.teacher = teacher
+        self.report.epochs[self.phase] = trainer.current_epoch
+        metrics = {"test/acc_teacher": teacher}
+        for (name, kind, joined), accuracy in zip(measured, found, strict=True):
+            metrics[f"test/acc_{name}"] = accuracy
+            self.report.bars.append((_label(joined, kind), accuracy, kind))
+        if is_last:
+            metrics |= self._compared(datamodule)
+        return metrics
+
+    def _measured(self) -> list[tuple[str, str, tuple[int, ...]]]:
+        """Name, kind and blocks of every network that is worth a test at the end of this phase."""
+        if self.joined:
+            return [(self.phase, "joined", self.joined)]
+        alone = [(f"block_{block}", "graft", (block,)) for block in self.blocks]
+        # what the trained blocks are together without having seen each other
+        return alone + ([("naive_join", "naive", self.blocks)] if len(self.blocks) > 1 else [])
+
+    def _settle_norms(self, few: Sequence[Tensor]) -> None:
+        """Takes the running statistics of the trained blocks from the few images, without augmentation."""
+        networks = [self.joined] if self.joined else [(block,) for block in self.blocks]
+        for joined in networks:
+            # one block after the other, each behind what is settled already
+            for block in joined:
+                if norms := norms_of(self.network.block(block)):
+                    self._estimate(norms, few, [one for one in joined if one <= block])
+
+    @torch.no_grad()
+    def _estimate(self, norms: Sequence[nn.Module], few: Sequence[Tensor], joined: Sequence[int]) -> None:
+        self.network.eval()
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()  # type: ignore[operator]
+            norm.momentum = None  # type: ignore[assignment]  # the cumulative average
+            norm.train()
+        for x in few:
+            cuts = self.teacher_cuts(x)
+            self.grafted_logits(cuts, joined)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+
+    @torch.no_grad()
+    def _settle_scale(self, few: Sequence[Tensor]) -> None:
+        self.network.logit_scale.fill_(1.0)
+        lengths = [(self.teacher(x).norm(dim=1), self.network(x).norm(dim=1)) for x in few]
+        teacher, student = (torch.cat(one).mean() for one in zip(*lengths, strict=True))
+        if student > 0:
+            self.network.logit_scale.copy_(teacher / student)
+
+    @torch.no_grad()
+    def _compared(self, datamodule: LightningDataModule) -> dict[str, float]:
+        """Student and teacher on the test images, and the plain student with the one that was trained."""
+        data, plain = images_of(datamodule), self.plain_student()
+        self.teacher.eval()
+        found = self.report.compare(
+            data.loader("test", shared=False), self.teacher, self.network, plain, self.num_classes
+        )
+        self.report.costs = cost_rows(
+            self._teacher_blocks,
+            list(plain),
+            self.blocks,
+            (self.in_channels, self.image_size, self.image_size),
+        )
+        return found
+
+    def plain_student(self) -> nn.Sequential:
+        """The trained student with its adaptions folded in: a network of its own, in evaluation mode.
+
+        Shapes:
+            input ``[B, in_channels, image_size, image_size]``; output ``[B, num_classes]``, logits whose
+            scale is the teacher's.
+        """
+        return fold_student(self.network, self.in_channels, self.image_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[B, num_classes]``; of the plain student while one tests or predicts."""
+        if self._plain and not self.training:
+            logits: Tensor = self._plain[0](x)
+            return logits
+        return super().forward(x)
+
+    def on_test_epoch_start(self) -> None:
+        super().on_test_epoch_start()
+        self._plain = (self.plain_student(),)
+
+    def on_predict_start(self) -> None:
+        self._plain = (self.plain_student(),)
+
+    def prediction_files(
+        self, outputs: list[Tensor], datamodule: LightningDataModule, folder: Path
+    ) -> Iterable[dict[str, Any]]:
+        if self.export != "none":
+            from lightning_modules.netgraft.export import export_student
+
+            data = images_of(datamodule)
+            example = next(iter(data.loader("test", shared=False)))["x"][:2].cpu()
+            export_student(self.plain_student().cpu(), example.to(self.dtype), folder, self.export)
+        return self.prediction_rows(outputs, datamodule)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["netgraft"] = {"teacher_shapes": self.teacher_shapes, "report": self.report.state()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        content = plain_values(checkpoint, "netgraft")
+        shapes = content["teacher_shapes"]
+        if shapes != self.teacher_shapes:
+            with torch.random.fork_rng(devices=[]):  # the weights are those of the checkpoint
+                self.network = self._student(self.network.network, shapes)
+        self.report = Report.of(content["report"])
+
+    def training_figure(self, rows: list[dict[str, Any]]) -> "Figure | None":
+        from lightning_modules.netgraft.loss_picture import draw_phase_losses
+
+        phases, first = [], 0
+        for phase in self.phases[: self.phase_index + 1]:
+            end = first + self.report.epochs.get(phase, len(rows) - first)
+            if end > first:
+                phases.append((phase, first, end))
+            first = end
+        return draw_phase_losses(rows, phases) if phases else None
+
+    def figures(
+        self, datamodule: LightningDataModule, published: dict[str, Any] | None
+    ) -> Iterator[tuple[str, "Figure"]]:
+        yield from super().figures(datamodule, published)
+        data = images_of(datamodule)
+        few = data.splits["train"].images / data.max_pixel if self._teacher else None
+        yield from self.report.figures(data.class_names, few, self.shots)
+
+
+def _listed(key: str, value: Any, blocks: Sequence[int]) -> list[Any]:
+    """One value for each of ``blocks``.
+
+    Raises:
+        UserError: a list of another length.
+    """
+    if not isinstance(value, list):
+        return [value] * len(blocks)
+    if len(value) != len(blocks):
+        raise UserError(
+            f"model.{key}={value} must hold one value for each grafted block"
+            f" ({', '.join(map(str, blocks))}), or be"
+            " one number for all."
+        )
+    return value
+
+
+def _check(optimizer: ClassSpec, stage1: bool, stage2: Joining, blocks: Sequence[int]) -> None:
+    if "lr" in optimizer:
+        raise UserError(
+            f"model.optimizer.lr={optimizer['lr']} has no effect: model.lr_blocks, model.lr_adaption and"
+            " model.lr_stage2 are the learning rates. Take it away."
+        )
+    if not stage1 and stage2 == "none":
+        raise UserError(
+            "model.stage1=false and model.stage2=none leave nothing to train. Set model.stage2=at_once to"
+            " train all"
+            " blocks together."
+        )
+    if stage1 and stage2 == "none":
+        return
+    if stage1 and len(blocks) < 2 and stage2 != "none":
+        raise UserError(
+            f"model.grafted has one block, {blocks[0] if blocks else None}, which stage 1 trains: there is"
+            " nothing to"
+            " join. Set model.stage2=none."
+        )
+
+
+def _label(joined: Sequence[int], kind: str) -> str:
+    numbers = ", ".join(map(str, joined))
+    word = "block" if len(joined) == 1 else "blocks"
+    return f"{word} {numbers}" + (" joined" if kind != "graft" and len(joined) > 1 else "")
