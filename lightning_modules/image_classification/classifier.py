@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from pytorch_lightning import LightningDataModule
 
 from harness.annotations import ClassSpec, NetworkSpec, PositiveInt, Probability
+from harness.errors import UserError
 from lightning_modules.image_classification.build import build_network
 from lightning_modules.image_classification.module import ClassifierModule
 
@@ -21,6 +22,8 @@ class ImageClassifier(ClassifierModule):
         num_classes: number of classes.
         network: a name of ``architectures.NAMED``, ``torchvision/<name>``, or ``{name: ..., **arguments}``.
         weights: what training starts from, see ``published_weights.py``; None draws them.
+        fine_tune: whether training goes on from published weights; False takes them as they are, and tests
+            them.
         root: folder of data sets, where files of weights are looked for in ``weights``.
         cache: where they are downloaded to if that is read-only.
         label_smoothing: share of the target spread evenly over all classes, in [0, 1).
@@ -29,10 +32,16 @@ class ImageClassifier(ClassifierModule):
         scheduler_interval: how often the schedule takes a step, every ``epoch`` or every optimiser ``step``.
 
     Raises:
-        UserError: if there is no such network, or it cannot take such images.
+        UserError: if there is no such network, it cannot take such images, or nothing is left to do.
     """
 
-    training_only: ClassVar[tuple[str, ...]] = (*ClassifierModule.training_only, "weights", "root", "cache")
+    training_only: ClassVar[tuple[str, ...]] = (
+        *ClassifierModule.training_only,
+        "weights",
+        "fine_tune",
+        "root",
+        "cache",
+    )
 
     def __init__(
         self,
@@ -41,6 +50,7 @@ class ImageClassifier(ClassifierModule):
         num_classes: PositiveInt,
         network: NetworkSpec,
         weights: str | None,
+        fine_tune: bool,
         root: str,
         cache: str,
         label_smoothing: Probability,
@@ -48,13 +58,24 @@ class ImageClassifier(ClassifierModule):
         scheduler: ClassSpec | None,
         scheduler_interval: Literal["epoch", "step"],
     ) -> None:
+        if weights is None and not fine_tune:
+            raise UserError(
+                "model.fine_tune=false takes published weights as they are, and model.weights is null. Name"
+                " some, such"
+                " as model.weights=IMAGENET1K_V1, or leave model.fine_tune out."
+            )
         super().__init__(num_classes, label_smoothing, optimizer, scheduler, scheduler_interval)
         self.save_hyperparameters()
         self.spec = network
         self.weights = weights
+        self.fine_tune = fine_tune
         self.root = root
         self.cache = cache
         self.network = build_network(network, in_channels, image_size, num_classes)
+
+    @property
+    def phase_epochs(self) -> int | None:
+        return None if self.fine_tune else 0
 
     def on_phase_start(self, datamodule: LightningDataModule) -> None:
         """Puts published weights in; those of a run that continues replace them again.

@@ -94,7 +94,9 @@ class NetGraft(FewShotDistiller):
         "lr_stage2",
         "scale_lr",
         "eval_every",
+        "seed",
     )
+    not_compiled = "its blocks run in other company in every phase"
     evaluation_only = ("export",)
 
     network: GraftedStudent
@@ -142,7 +144,6 @@ class NetGraft(FewShotDistiller):
         self.save_hyperparameters()
         _check(optimizer, stage1, stage2, blocks)
         self.blocks = blocks
-        self.adaption_bias = adaption_bias
         self.loss = LOSSES[loss]
         self.stage1 = stage1
         self.stage2 = stage2
@@ -156,17 +157,10 @@ class NetGraft(FewShotDistiller):
         self.eval_every = eval_every
         self.export = export
         self.seed = seed
-        # until the teacher is known, the adaptions of a student that stands in itself: none
-        self.network = self._student(network, cut_shapes(network.blocks(), in_channels, image_size))
+        self.network = GraftedStudent(network, blocks, in_channels, image_size, adaption_bias)
         self.report = Report()
         self._plain: tuple[nn.Module, ...] = ()  # the folded student, while one tests or predicts
         self._teacher_blocks: tuple[nn.Module, ...] = ()
-
-    def _student(self, network: BlockNetwork, teacher_shapes: Sequence[Sequence[int]]) -> GraftedStudent:
-        self.teacher_shapes = [list(shape) for shape in teacher_shapes]
-        return GraftedStudent(
-            network, teacher_shapes, self.blocks, self.in_channels, self.image_size, self.adaption_bias
-        )
 
     @property
     def joins(self) -> tuple[tuple[int, ...], ...]:
@@ -220,8 +214,7 @@ class NetGraft(FewShotDistiller):
                 " a vgg or a resnet."
             )
         self._teacher_blocks = tuple(network.blocks())
-        shapes = cut_shapes(self._teacher_blocks, self.in_channels, self.image_size)
-        self.network = self._student(self.network.network, shapes)
+        self.network.fit_into(cut_shapes(self._teacher_blocks, self.in_channels, self.image_size))
         self.network.copy_blocks(self._teacher_blocks)
 
     def on_phase_start(self, datamodule: LightningDataModule) -> None:
@@ -355,7 +348,7 @@ class NetGraft(FewShotDistiller):
         self._settle_norms(few)
         self.network.eval()
         is_last = self.phase_index + 1 == len(self.phases)
-        if is_last:
+        if is_last and self.loss is LOSSES["normalised"]:
             self._settle_scale(few)
         measured = self._measured()
         loader = images_of(datamodule).loader("test", shared=False)
@@ -462,15 +455,16 @@ class NetGraft(FewShotDistiller):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["netgraft"] = {"teacher_shapes": self.teacher_shapes, "report": self.report.state()}
+        shapes = self.network.teacher_shapes
+        checkpoint["netgraft"] = {"teacher_shapes": shapes, "report": self.report.state()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         content = plain_values(checkpoint, "netgraft")
         shapes = content["teacher_shapes"]
-        if shapes != self.teacher_shapes:
-            with torch.random.fork_rng(devices=[]):  # the weights are those of the checkpoint
-                self.network = self._student(self.network.network, shapes)
+        if shapes != self.network.teacher_shapes:
+            with torch.random.fork_rng(devices=[]):  # the weights will be those of the checkpoint
+                self.network.fit_into(shapes)
         self.report = Report.of(content["report"])
 
     def training_figure(self, rows: list[dict[str, Any]]) -> "Figure | None":
@@ -522,8 +516,6 @@ def _check(optimizer: ClassSpec, stage1: bool, stage2: Joining, blocks: Sequence
             " train all"
             " blocks together."
         )
-    if stage1 and stage2 == "none":
-        return
     if stage1 and len(blocks) < 2 and stage2 != "none":
         raise UserError(
             f"model.grafted has one block, {blocks[0] if blocks else None}, which stage 1 trains: there is"

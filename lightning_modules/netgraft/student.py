@@ -19,8 +19,6 @@ class GraftedStudent(nn.Module):
 
     Args:
         network: the student; its weights are those of its own initialisation.
-        teacher_shapes: what enters each block of the teacher, and its logits last, as :func:`cut_shapes`
-            gives.
         grafted: numbers of the blocks that are trained, ascending.
         in_channels: colours of the images.
         image_size: pixels of a side.
@@ -30,8 +28,7 @@ class GraftedStudent(nn.Module):
         input ``[B, in_channels, image_size, image_size]``; output ``[B, num_classes]``, logits.
 
     Raises:
-        UserError: if the two networks do not have the same number of blocks, equal maps at every cut, or a
-            block of the number asked for.
+        UserError: if it has no blocks of the numbers asked for.
     """
 
     logit_scale: Tensor
@@ -39,7 +36,6 @@ class GraftedStudent(nn.Module):
     def __init__(
         self,
         network: BlockNetwork,
-        teacher_shapes: Sequence[Sequence[int]],
         grafted: Sequence[int],
         in_channels: int,
         image_size: int,
@@ -48,23 +44,50 @@ class GraftedStudent(nn.Module):
         super().__init__()
         self.network = network
         self.grafted = tuple(grafted)
-        own = cut_shapes(network.blocks(), in_channels, image_size)
-        check_cuts(own, teacher_shapes, grafted)
-        self.t2s, self.s2t = nn.ModuleDict(), nn.ModuleDict()
-        for block in grafted:
-            for adaptions, cut in ((self.t2s, block), (self.s2t, block + 1)):
-                student, teacher = own[cut][0], teacher_shapes[cut][0]
-                ends = (teacher, student) if adaptions is self.t2s else (student, teacher)
-                if student != teacher:
-                    adaptions[str(block)] = nn.Conv2d(*ends, kernel_size=1, bias=adaption_bias)
-        # one number for all logits, which the normalised loss leaves open; 1 until training is over
-        self.register_buffer("logit_scale", torch.ones(()))
+        self.adaption_bias = adaption_bias
+        self.shapes = cut_shapes(network.blocks(), in_channels, image_size)
+        """At the cuts: what enters each block, and the logits last."""
+        self.teacher_shapes: list[list[int]] = [[*shape] for shape in self.shapes]
         # in a tuple they are no submodules: the parameters are those of the network
         self._blocks = tuple(network.blocks())
-        self.reset_adaptions()
+        last = len(self._blocks) - 1
+        if not grafted or sorted({*grafted}) != [*grafted] or grafted[-1] > last:
+            raise UserError(
+                f"model.grafted={[*grafted]} must name blocks of 0 to {last} in ascending order, or be null"
+                " for"
+                " all of them."
+            )
+        # none, as of a student that stands in itself, until the teacher is known
+        self.t2s, self.s2t = nn.ModuleDict(), nn.ModuleDict()
+        # one number for all logits, which the normalised loss leaves open; 1 until training is over
+        self.register_buffer("logit_scale", torch.ones(()))
         for block in self.copied:
             self._blocks[block].requires_grad_(False)
         self.train(self.training)
+
+    def fit_into(self, teacher_shapes: Sequence[Sequence[int]]) -> None:
+        """Makes the adaptions anew for a teacher, in place of those that were there.
+
+        Args:
+            teacher_shapes: what enters each block of the teacher, and its logits last, as :func:`cut_shapes`
+                gives.
+
+        Raises:
+            UserError: if it has another number of blocks, or maps of another size at a cut.
+        """
+        check_cuts(self.shapes, teacher_shapes)
+        self.teacher_shapes = [[*shape] for shape in teacher_shapes]
+        like = next(self.network.parameters())
+        self.t2s.clear()
+        self.s2t.clear()
+        for block in self.grafted:
+            for adaptions, cut in ((self.t2s, block), (self.s2t, block + 1)):
+                student, teacher = self.shapes[cut][0], teacher_shapes[cut][0]
+                ends = (teacher, student) if adaptions is self.t2s else (student, teacher)
+                if student != teacher:
+                    made = nn.Conv2d(*ends, kernel_size=1, bias=self.adaption_bias)
+                    adaptions[str(block)] = made.to(like)
+        self.reset_adaptions()
 
     @property
     def copied(self) -> tuple[int, ...]:
@@ -127,18 +150,15 @@ class GraftedStudent(nn.Module):
         return self
 
 
-def check_cuts(
-    student: Sequence[Sequence[int]], teacher: Sequence[Sequence[int]], grafted: Sequence[int]
-) -> None:
+def check_cuts(student: Sequence[Sequence[int]], teacher: Sequence[Sequence[int]]) -> None:
     """Refuses a student that cannot be grafted into a teacher.
 
     Args:
         student: shapes at its cuts, without the batch.
         teacher: those of the teacher.
-        grafted: numbers of the blocks that are grafted.
 
     Raises:
-        UserError: if they have unequally many blocks, maps of other sizes at a cut, or no such blocks.
+        UserError: if they have unequally many blocks, or maps of other sizes at a cut.
     """
     own, other = len(student) - 1, len(teacher) - 1
     if own != other:
@@ -146,18 +166,14 @@ def check_cuts(
             f"model.student has {own} blocks and the teacher has {other}: both must have equally many. Take a"
             " student of the teacher's family, such as vgg_small_half for a vgg_small."
         )
-    if not grafted or sorted({*grafted}) != [*grafted] or grafted[-1] >= own:
-        raise UserError(
-            f"model.grafted={[*grafted]} must name blocks of 0 to {own - 1} in ascending order, or be null"
-            " for"
-            " all of them."
-        )
     for cut, (one, two) in enumerate(zip(student, teacher, strict=True)):
         if [*one[1:]] != [*two[1:]]:
             raise UserError(
-                f"model.student: block {cut - 1} ends with maps of"
-                f" {'x'.join(map(str, one[1:])) or 'no size'} and"
-                f" the teacher's with {'x'.join(map(str, two[1:])) or 'no size'}: a graft needs equal ones."
-                " Give"
-                " the student the teacher's strides."
+                f"model.student: block {cut - 1} gives {_maps(one)} and the teacher's {_maps(two)}: a graft"
+                " needs"
+                " equal ones. Give the student the teacher's strides."
             )
+
+
+def _maps(shape: Sequence[int]) -> str:
+    return f"maps of {'x'.join(map(str, shape[1:]))}" if len(shape) > 1 else "no maps"

@@ -20,6 +20,7 @@ def test_a_judge_finds_the_same_on_either_device():
             num_classes=3,
             network={"name": "plain_cnn", "width": 4, "depth": 2, "norm": "batch", "dropout": 0.0},
             weights=None,
+            fine_tune=True,
             root="",
             cache="",
             label_smoothing=0.0,

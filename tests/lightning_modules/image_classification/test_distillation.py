@@ -34,6 +34,7 @@ def teacher(**keywords: Any) -> ImageClassifier:
         **SHARED | keywords,
         network={"name": "plain_cnn", "width": 4, **PLAIN},
         weights=None,
+        fine_tune=True,
         root="",
         cache="",
     )

@@ -148,6 +148,7 @@ def classifier() -> ImageClassifier:
             num_classes=3,
             network={"name": "plain_cnn", "width": 4, "depth": 2, "norm": "batch", "dropout": 0.5},
             weights=None,
+            fine_tune=True,
             root="",
             cache="",
             label_smoothing=0.0,

@@ -54,6 +54,7 @@ def teacher(**keywords: Any) -> ImageClassifier:
         "num_classes": 10,
         "network": {"name": "plain_cnn", "width": 4, "depth": 2, "norm": "batch", "dropout": 0.0},
         "weights": None,
+        "fine_tune": True,
         "root": "",
         "cache": "",
         "label_smoothing": 0.0,
