@@ -46,7 +46,7 @@ def build_scheduler(
     module = torch.optim.lr_scheduler
     needed = LENGTHS.get(str(spec.get("name")))
     if length is not None and needed and not any(key in spec for key in needed):
-        spec = {**spec, needed[0]: length}
+        spec = {**spec, needed[0]: max(length, 1)}
     return _build(module, module.LRScheduler, "scheduler", spec, optimizer)
 
 

@@ -21,7 +21,7 @@ from harness.configuration.requirements import (
     written_requirements,
 )
 from harness.configuration.signatures import NotAClassError, UnknownNameError, read_class
-from harness.configuration.wrong_keys import wrong_key
+from harness.configuration.wrong_keys import names_another, wrong_key
 from harness.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -238,9 +238,20 @@ def _apply(override: "Override", tree: "DictConfig") -> None:
                 parent, _, name = key.rpartition(".")
                 del (OmegaConf.select(tree, parent) if parent else tree)[name]
             else:
-                OmegaConf.update(tree, key, override.value(), merge=True, force_add=True)
+                value = override.value()
+                OmegaConf.update(tree, key, value, merge=not _replaces(value, key, tree), force_add=True)
     except OmegaConfBaseException as error:
         raise UserError(f"'{override.input_line}': {str(error).splitlines()[0]}") from error
+
+
+def _replaces(value: Any, key: str, tree: "DictConfig") -> bool:
+    """Whether ``value`` is another network than the one at ``key``, whose settings then go with it."""
+    from omegaconf import DictConfig, OmegaConf
+
+    parent, _, name = key.rpartition(".")
+    above = OmegaConf.select(tree, parent) if parent else tree
+    node = above.get(name) if isinstance(above, DictConfig) else None
+    return isinstance(node, DictConfig) and names_another(value, node, above, name)
 
 
 def _hydra(overrides: Sequence[str], conf: Path) -> tuple["DictConfig", dict[str, str]]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.annotations import NetworkSpec
 from harness.errors import nearest
 
 if TYPE_CHECKING:
@@ -38,19 +39,46 @@ def wrong_key(
     if not isinstance(node, DictConfig) or node._is_none() or override.is_delete():
         return ""
     value = override.value()
-    if value is None and _takes_null(above, parts[-1]):
-        return ""
     if not isinstance(value, dict):
+        if _takes(above, parts[-1], value):
+            return ""
         return f"'{word}': {key} is a group of keys; write {key}.<key>=..., keys: {_listed(node)}."
+    if names_another(value, node, above, parts[-1]):
+        return ""
+    more = _more_arguments(node, key, {f"{key}.name": value["name"]} if "name" in value else given)
     for inner in value:
-        if str(inner) not in node:
+        if str(inner) not in node and str(inner) not in more:
             return _unknown_key(f"{key}.{inner}", f"{key}.{inner}", node, key, available, given)
     return ""
 
 
-def _takes_null(node: "DictConfig", name: str) -> bool:
-    """Whether the class behind a node takes None for its argument ``name``."""
+def names_another(value: Any, node: Any, above: "DictConfig", name: str) -> bool:
+    """Whether ``value`` describes another network than ``node`` does, so that it stands in its place.
+
+    Args:
+        value: of an override.
+        node: what it is for.
+        above: the node that holds ``node``.
+        name: under which it does.
+    """
+    return (
+        isinstance(value, dict)
+        and "name" in value
+        and value["name"] != node.get("name")
+        and _argument(above, name) == NetworkSpec
+    )
+
+
+def _takes(node: "DictConfig", name: str, value: Any) -> bool:
+    """Whether the class behind a node takes ``value`` for its argument ``name``."""
     from harness.configuration.check_values import check_value
+
+    annotation = _argument(node, name)
+    return annotation is not None and not check_value(name, value, annotation)
+
+
+def _argument(node: "DictConfig", name: str) -> Any:
+    """Type of the argument ``name`` of the class behind a node; None where there is none."""
     from harness.configuration.signatures import NotAClassError, read_class
     from harness.configuration.static_modules import UnknownNameError
     from harness.configuration.static_types import parameter_type
@@ -58,8 +86,8 @@ def _takes_null(node: "DictConfig", name: str) -> bool:
     try:
         parameter = read_class(str(node.get("_target_") or "")).parameters.get(name)
     except (UnknownNameError, NotAClassError):
-        return False
-    return parameter is not None and not check_value(name, None, parameter_type(parameter))
+        return None
+    return None if parameter is None else parameter_type(parameter)
 
 
 def _unknown_key(
