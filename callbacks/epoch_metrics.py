@@ -40,6 +40,9 @@ class EpochEnd(Checkpoint):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validated = False
+        # Lightning keeps a metric's last value; what this epoch does not log must not be told again
+        for name in [name for name in trainer.callback_metrics if not name.startswith("val/")]:
+            del trainer.callback_metrics[name]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._validated = True

@@ -33,6 +33,7 @@ def quieten_libraries(cache: Path) -> None:
     for pattern in (
         ".*does not have many workers.*",
         ".*smaller than the logging interval.*",  # an epoch is one batch, and the steps run on across epochs
+        ".*in eval mode at the start of training.*",  # on purpose: what a method freezes
         ".*LeafSpec.*",
         ".*torch.jit.script.*",
         ".*anonymous.*",

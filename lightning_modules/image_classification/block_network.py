@@ -64,12 +64,13 @@ def cut_shapes(blocks: Sequence[nn.Module], in_channels: int, image_size: int) -
     parameter = next((p for block in blocks for p in block.parameters()), torch.empty(0))
     x = parameter.new_zeros(1, in_channels, image_size, image_size)
     shapes = [tuple(x.shape[1:])]
-    modes = [block.training for block in blocks]
+    # of each module by itself: a block may be a mere bracket around modules that are in another mode
+    modes = [(module, module.training) for block in blocks for module in block.modules()]
     try:
         for block in blocks:
             x = block.eval()(x)
             shapes.append(tuple(x.shape[1:]))
     finally:
-        for block, mode in zip(blocks, modes, strict=True):
-            block.train(mode)
+        for module, mode in modes:
+            module.training = mode
     return shapes

@@ -325,7 +325,8 @@ class NetGraft(FewShotDistiller):
             self.network.eval()
             found = self.accuracies(data.loader("val", shared=False), sets)
             self.network.train(was_training)
-            names = ["val/acc"] if self.joined else [f"val/acc_block{block}" for block in self.blocks]
+            # not val/: that is for what Lightning's own validation finds
+            names = ["graft/val_acc"] if self.joined else [f"graft/val_acc_block{b}" for b in self.blocks]
             self.log_dict(dict(zip(names, found[1:], strict=True)), logger=False, sync_dist=True)
 
     @torch.no_grad()
@@ -343,7 +344,7 @@ class NetGraft(FewShotDistiller):
 
     def on_phase_end(self, trainer: Trainer, datamodule: LightningDataModule) -> dict[str, float]:
         """Re-estimates batch normalisation and measures what the phase has made, on the test set."""
-        self.teacher.to(self.device, self.dtype)
+        self.teacher.to(self.device, self.dtype).eval()
         few = self.few_batches(datamodule)
         self._settle_norms(few)
         self.network.eval()
@@ -407,7 +408,6 @@ class NetGraft(FewShotDistiller):
     def _compared(self, datamodule: LightningDataModule) -> dict[str, float]:
         """Student and teacher on the test images, and the plain student with the one that was trained."""
         data, plain = images_of(datamodule), self.plain_student()
-        self.teacher.eval()
         found = self.report.compare(
             data.loader("test", shared=False), self.teacher, self.network, plain, self.num_classes
         )

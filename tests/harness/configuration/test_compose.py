@@ -153,7 +153,7 @@ def test_composing_makes_no_folder(conf: Path, monkeypatch: pytest.MonkeyPatch) 
         ("model.heads.x=1", ["model.heads is 2"]),
         ("model.optimizer.lrr=1", ["Did you mean 'model.optimizer.lr'?"]),
         ("model.optimizer.betas=[0.5,0.9]", ["+model.optimizer.betas"]),
-        ("model.optimizer={name: SGD, momentum: 0.9}", ["+model.optimizer.momentum"]),
+        ("model.optimizer={name: SGD, mometum: 0.9}", ["unknown key 'model.optimizer.mometum'"]),
         ("model.optimizer=null", ["model.optimizer is a group of keys"]),
         ("model.optimizer=[1]", ["model.optimizer is a group of keys"]),
         ("trainer.gradient_clip_val=1", ["+trainer.gradient_clip_val"]),
