@@ -27,6 +27,7 @@ from typing import Any
 import torch
 
 from benchmarks.report import RESULTS, ROOT, Table, write_report
+from harness.prerequisites import FOLDER as PREREQUISITES
 from harness.run_state import FILE, is_finished
 
 CASES = {
@@ -38,6 +39,13 @@ CASES = {
     ),
     "osgan": ("model=osgan", "data=bumps16", "data.num_train=640", "trainer.max_epochs=8", "model.ema=0.9"),
     "classifier": ("model=classifier", "data=digits", "data.augment=shift", "trainer.max_epochs=6"),
+    # three phases, after a teacher of two epochs, which is there before the first kill
+    "netgraft": (
+        "model=netgraft",
+        "data=digits",
+        "model.requires.teacher=['model=classifier','data=digits','trainer.max_epochs=2','~callbacks.pictures']",
+        "trainer.max_epochs=12",
+    ),
 }
 _COMMON = (
     "hardware=cpu",
@@ -48,6 +56,7 @@ _COMMON = (
 )
 _OF_THE_CLOCK = {"command", "seconds", "timings", "peak_memory_mb", "peak_gpu_memory_mb", "best_checkpoint"}
 _OF_THE_CLOCK |= {"sessions", "started", "finished", "git"}
+_OF_THE_CLOCK |= {"prerequisites"}  # it names a folder of the trial
 _MOST_KILLS = 3
 _PATIENCE = 600  # seconds after which a child is taken for hung
 
@@ -195,7 +204,7 @@ def _start(words: list[str]) -> subprocess.Popen[bytes]:
 def _folder(runs: Path, process: subprocess.Popen[bytes]) -> Path:
     """The run's folder, once its ``run.json`` is there."""
     while process.poll() is None:
-        found = list(runs.glob(f"*/*/{FILE}"))
+        found = [path for path in runs.glob(f"*/*/{FILE}") if path.parts[-3] != PREREQUISITES]
         if found:
             return found[0].parent
         time.sleep(0.005)
