@@ -1,0 +1,43 @@
+"""A teacher and a student that are cut at the same places."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from harness.errors import UserError
+from lightning_modules.image_classification.block_network import BlockNetwork, cut_shapes
+from lightning_modules.image_classification.module import ClassifierModule
+from lightning_modules.netgraft.student import check_cuts
+
+
+def paired_blocks(
+    teacher: ClassifierModule,
+    student: Sequence[nn.Module],
+    grafted: Sequence[int],
+    in_channels: int,
+    image_size: int,
+) -> tuple[tuple[nn.Module, ...], list[tuple[int, ...]]]:
+    """The teacher's blocks, and the shapes at their cuts as :func:`cut_shapes` gives them.
+
+    Args:
+        teacher: the trained classifier.
+        student: the student's blocks.
+        grafted: numbers of the blocks that are not copies of the teacher's, ascending.
+        in_channels: colours of the images.
+        image_size: pixels of a side.
+
+    Raises:
+        UserError: if the teacher cannot be cut, has another number of blocks or maps of another size, or
+            there are no such blocks as ``grafted`` says.
+    """
+    network = teacher.network
+    if not isinstance(network, BlockNetwork):
+        raise UserError(
+            "model.requires.teacher cannot be cut into blocks. Train one whose model.network is a plain_cnn,"
+            " a vgg or a resnet."
+        )
+    # a block may be a new Sequential around the teacher's layers, whose mode it does not know
+    blocks = tuple(block.eval() for block in network.blocks())
+    shapes = cut_shapes(blocks, in_channels, image_size)
+    check_cuts(cut_shapes(student, in_channels, image_size), shapes, grafted)
+    return blocks, shapes
