@@ -30,11 +30,11 @@ class FewShotFSKD(FewShotDistiller):
     multiplied into the next block's first convolution exactly, whose bias becomes a map where it pads with
     zeros. The heads have no non-linearity, so that the student's follows from the teacher's exactly.
 
-    A baseline under NetGraft's protocol, which departs from the paper: it starts from a student that was
-    pruned and fine-tuned, or sliced, beforehand; has a 1x1 convolution, without a bias, behind each
-    convolution and not each block; and, without residual blocks here, fits none within them. Ours are the
-    further draws of ``views``, and that a fit which the images do not determine stays nearest to the pruned
-    network. Batch normalisation keeps the teacher's statistics.
+    A baseline under NetGraft's protocol, which departs from the paper: there the 1x1 convolution at the end
+    of a block has no bias and is merged into the layer before it, which needs blocks that end with a
+    convolution; the student comes pruned by another method. Ours are the further draws of ``views``, and
+    that a fit which the images do not determine stays nearest to the pruned network. Batch normalisation
+    keeps the teacher's statistics.
 
     Args:
         in_channels: colours of the images.
