@@ -30,6 +30,8 @@ def wrong_key(
             held = None if isinstance(node, DictConfig) else node._value()
             is_required = parts[:-2] == ["model", "requires"]
             fix = f" Write {parent}=<run folder or checkpoint>." if is_required else ""
+            if depth and _argument(above, parts[depth - 1]) == NetworkSpec:
+                fix = _written_out(parent, held)
             return f"'{word}': {parent} is {'null' if held is None else held} here and has no keys.{fix}"
         if part not in node:
             if override.is_add() or override.is_force_add():
@@ -67,6 +69,16 @@ def names_another(value: Any, node: Any, above: "DictConfig", name: str) -> bool
         and value["name"] != node.get("name")
         and _argument(above, name) == NetworkSpec
     )
+
+
+def _written_out(key: str, network: Any) -> str:
+    """The settings that the name of a network stands for, as a word in which one may be changed."""
+    from harness.configuration.requirements import literal
+    from lightning_modules.image_classification.architectures import NAMED
+
+    if network not in NAMED:
+        return ""
+    return f" To change a setting of it write '{key}={literal(NAMED[network])}'."
 
 
 def _takes(node: "DictConfig", name: str, value: Any) -> bool:

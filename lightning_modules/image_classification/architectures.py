@@ -86,29 +86,46 @@ def network_problems(key: str, spec: NetworkSpec) -> list[Problem]:
     if isinstance(name, str) and name.startswith(TORCHVISION):
         return _torchvision_problems(key, name.removeprefix(TORCHVISION), settings)
     if name not in KINDS:
-        names = list(KINDS) if isinstance(spec, dict) else list(NAMED)
-        where = f"{key}.name" if isinstance(spec, dict) else key
-        message = f"{where} must be one of {', '.join(names)}, got {name!r}.{nearest(str(name), names)}"
-        more = " torchvision/<name> takes one of torchvision's, such as torchvision/mobilenet_v3_small."
-        return [Problem(where, message + more)]
+        return [_unknown_name(key, spec, name)]
     info = read_class(KINDS[name])
     fields = {one: parameter_type(p) for one, p in info.parameters.items() if one not in FACTS}
     problems = check_keys(key, settings, fields, set(fields), owner=name)
+    # of a key that is missing, and of one left over from a network of which only the name was changed
+    whole = f" Write it whole: '{key}={{name: {name}, {', '.join(f'{field}: ...' for field in fields)}}}'."
     return [
-        # a key left over from the preset's network, when only the name was changed
-        one._replace(message=f"{one.message} Take it away with '~{one.key}'.")
-        if one.key.rpartition(".")[2] in settings and one.key.rpartition(".")[2] not in fields
+        one._replace(message=one.message + whole)
+        if fields.keys() != settings.keys() and one.key.rpartition(".")[2] not in fields.keys() & settings
         else one
         for one in problems
     ]
 
 
+def _unknown_name(key: str, spec: NetworkSpec, name: Any) -> Problem:
+    where, names = (f"{key}.name", list(KINDS)) if isinstance(spec, dict) else (key, list(NAMED))
+    if isinstance(spec, dict) and name is None:
+        message = f"{where} is missing: {key}={{...}} must have a name, one of {', '.join(names)}."
+    elif isinstance(spec, dict) and name in NAMED:
+        message = f"{where}={name}: {name} has its settings already. Write {key}={name}."
+    else:
+        message = (
+            f"{where} must be one of {', '.join(names)}, got {name!r}.{nearest(str(name), names)}"
+            f" Or write {key}={TORCHVISION}<name> for one of torchvision's, such as mobilenet_v3_small."
+        )
+    return Problem(where, message)
+
+
 def _torchvision_problems(key: str, name: str, settings: dict[str, Any]) -> list[Problem]:
     if settings:
-        return [Problem(key, f"{key}={TORCHVISION}{name} takes no further keys, got {', '.join(settings)}.")]
-    if not name.isidentifier():
-        return [Problem(key, f"{key}={TORCHVISION}{name}: no network of torchvision has such a name.")]
-    return []
+        return [
+            Problem(
+                key,
+                f"{key}: {TORCHVISION}{name} takes no settings, got {', '.join(settings)}."
+                f" Write {key}={TORCHVISION}{name}.",
+            )
+        ]
+    if not name:
+        return [Problem(key, f"{key}={TORCHVISION} lacks a name. Write {key}={TORCHVISION}resnet50, say.")]
+    return []  # the names are torchvision's own, which needs torch
 
 
 def check_network(key: str, spec: NetworkSpec) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from harness.errors import UserError
+
 
 class BlockNetwork(nn.Module):
     """A classifier that can be cut into blocks: passed through one after the other they are the network."""
@@ -27,6 +29,9 @@ def embed(network: nn.Module, x: Tensor) -> Tensor:
     Args:
         network: a classifier.
         x: ``[B, C, H, W]``.
+
+    Raises:
+        UserError: its logits are not those of a linear layer.
     """
     seen: list[Tensor] = []
     hook = last_linear(network).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -41,11 +46,26 @@ def last_linear(network: nn.Module) -> nn.Linear:
     """The last linear layer of a network.
 
     Raises:
-        ValueError: it has none.
+        UserError: its logits are not those of a linear layer.
     """
-    found = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    found = output_layer(network)
+    if not isinstance(found, nn.Linear):
+        kind = getattr(network, "name", type(network).__name__)
+        raise UserError(
+            f"{kind} does not end with a linear layer, whose input is asked for. Take another network."
+        )
+    return found
+
+
+def output_layer(network: nn.Module) -> nn.Linear | nn.Conv2d:
+    """The layer that makes the logits: the last linear one or, as in SqueezeNet, the last convolution.
+
+    Raises:
+        ValueError: it has neither.
+    """
+    found = [module for module in network.modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     if not found:
-        raise ValueError(f"{type(network).__name__} has no linear layer")
+        raise ValueError(f"{type(network).__name__} has no layer that could make logits")
     return found[-1]
 
 

@@ -1,7 +1,7 @@
 """The image classifier that other methods start from, of any network, and what it may begin with."""
 
 import logging
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pytorch_lightning import LightningDataModule
 
@@ -61,8 +61,7 @@ class ImageClassifier(ClassifierModule):
         if weights is None and not fine_tune:
             raise UserError(
                 "model.fine_tune=false takes published weights as they are, and model.weights is null. Name"
-                " some, such"
-                " as model.weights=IMAGENET1K_V1, or leave model.fine_tune out."
+                " some, such as model.weights=IMAGENET1K_V1, or leave model.fine_tune out."
             )
         super().__init__(num_classes, label_smoothing, optimizer, scheduler, scheduler_interval)
         self.save_hyperparameters()
@@ -71,19 +70,24 @@ class ImageClassifier(ClassifierModule):
         self.fine_tune = fine_tune
         self.root = root
         self.cache = cache
+        self._continued = False
         self.network = build_network(network, in_channels, image_size, num_classes)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self._continued = True
 
     @property
     def phase_epochs(self) -> int | None:
         return None if self.fine_tune else 0
 
     def on_phase_start(self, datamodule: LightningDataModule) -> None:
-        """Puts published weights in; those of a run that continues replace them again.
+        """Puts published weights in; a run that continues has its own and does not ask for the file again.
 
         Raises:
             UserError: they cannot be had or do not fit.
         """
-        if self.weights is None:
+        if self.weights is None or self._continued:
             return
         from lightning_modules.image_classification.published_weights import load_published
 

@@ -128,6 +128,8 @@ class ClassifierModule(ExperimentModule):
         length = self.planned_epochs
         if length is not None and self.scheduler_interval == "step":
             length *= self._steps_of_an_epoch()
+            most = self.trainer.max_steps
+            length = length if most < 0 else min(length, most)
         scheduler = build_scheduler(optimizer, self._scheduler_spec, length)
         schedule = {"scheduler": scheduler, "interval": self.scheduler_interval}
         return {"optimizer": optimizer, "lr_scheduler": schedule}

@@ -14,6 +14,7 @@ files no hash is published, so that the one found on first use is kept and compa
 import hashlib
 import io
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,11 +22,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from datamodules.download import RemoteFile, fetch
+from datamodules.download import RemoteFile, fetch, read_verified
 from harness.annotations import NetworkSpec
 from harness.errors import UserError, nearest
 from lightning_modules.image_classification.architectures import NAMED, TORCHVISION, settings_of
-from lightning_modules.image_classification.block_network import last_linear
+from lightning_modules.image_classification.block_network import output_layer
 
 log = logging.getLogger("tenfold")
 
@@ -38,6 +39,15 @@ NETGRAFT = {
     }.items()
 }
 """By number of classes."""
+
+_OLD_NAMES = (
+    # torchvision's files of DenseNet and of the vision transformer are older than its present names
+    (re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
+    (re.compile(r"(\.encoder_layer_\d+\.mlp)\.linear_1\."), r"\1.0."),
+    (re.compile(r"(\.encoder_layer_\d+\.mlp)\.linear_2\."), r"\1.3."),
+)
+_AUXILIARY = re.compile(r"(AuxLogits|aux1|aux2)\.")
+"""Second outputs of Inception and GoogLeNet, of use in their training alone; the files have them."""
 
 _FOLDER = "weights"
 _KEY = "model.weights"
@@ -64,23 +74,21 @@ def load_published(
             one, holds more than plain data, or does not fit.
     """
     path = Path(weights).expanduser()
-    expected = ""  # first digits of the file's SHA-256
     if path.is_file():
-        pass
-    elif weights == "netgraft":
+        return _put(network, _read(path.read_bytes(), path), str(path))
+    if weights == "netgraft":
         if settings_of(spec) != NAMED["vgg16"] or num_classes not in NETGRAFT:
             raise UserError(
-                f"{_KEY}=netgraft is a vgg16 for 10 or 100 classes. Set model.network=vgg16 with"
-                " data=cifar10 or"
-                " data=cifar100."
+                f"{_KEY}=netgraft is a vgg16 of 10 or of 100 classes. Set model.network=vgg16, with"
+                " data=cifar10 or data=cifar100."
             )
-        path = fetch(_KEY, [NETGRAFT[num_classes]], root, cache, stand_in=None)[0]
+        file = NETGRAFT[num_classes]
     elif "/" in weights or path.suffix:
-        raise UserError(f"{_KEY}={weights}: there is no such file. Give the path of a state dict.")
+        raise UserError(f"{_KEY}={weights}: there is no such file. Name one that holds a state dict.")
     else:
-        path = fetch(_KEY, [_of_torchvision(weights, spec)], root, cache, stand_in=None)[0]
-        expected = path.stem.rpartition("-")[2]
-    return _put(network, _read(path, expected), str(path))
+        file = _of_torchvision(weights, spec)
+    path = fetch(_KEY, [file], root, cache, stand_in=None)[0]
+    return _put(network, _read(read_verified(_KEY, file, root, cache), path), str(path))
 
 
 def _of_torchvision(weights: str, spec: NetworkSpec) -> RemoteFile:
@@ -89,17 +97,19 @@ def _of_torchvision(weights: str, spec: NetworkSpec) -> RemoteFile:
     name = _torchvision_name(spec)
     if name is None:
         raise UserError(
-            f"{_KEY}={weights}: no weights are published for model.network={spec}. Take resnet18, resnet34"
-            " or a"
-            " network of torchvision, or give the path of a file."
+            f"{_KEY}={weights}: none are published for this network. Set model.network=resnet18, resnet34 or"
+            f" {TORCHVISION}<name>, or name a file: model.weights=<path>."
         )
     names = list(models.get_model_weights(name).__members__)
     if weights not in names:
         raise UserError(
-            f"{_KEY} must be one of {', '.join(names)} for {name}, got {weights!r}.{nearest(weights, names)}"
+            f"{_KEY} must be one of {', '.join(names)} for {name}, got {weights!r}."
+            f"{nearest(weights.upper(), names)}"
         )
     url: str = models.get_model_weights(name)[weights].url
-    return RemoteFile(f"{_FOLDER}/{url.rpartition('/')[2]}", url)
+    name = url.rpartition("/")[2]
+    first_digits = Path(name).stem.rpartition("-")[2]
+    return RemoteFile(f"{_FOLDER}/{name}", url, _Beginnings([first_digits]))
 
 
 def _torchvision_name(spec: NetworkSpec) -> str | None:
@@ -110,15 +120,17 @@ def _torchvision_name(spec: NetworkSpec) -> str | None:
     return next((one for one in ("resnet18", "resnet34") if NAMED[one] == settings), None)
 
 
-def _read(path: Path, expected: str) -> dict[str, Tensor]:
-    content = path.read_bytes()  # once, so that what was hashed is what is opened
-    sha256 = hashlib.sha256(content).hexdigest()
-    if not sha256.startswith(expected):
-        raise UserError(
-            f"{_KEY}: {path} is not the published file (altered or truncated): its SHA-256 must begin with"
-            f" {expected} and is {sha256}. It was not opened. Delete it and run again."
-        )
-    log.info(f"weights of {path}, SHA-256 {sha256}")
+class _Beginnings(tuple[str, ...]):
+    """Hashes of which the first digits alone are published: one is among them that begins with any."""
+
+    __slots__ = ()
+
+    def __contains__(self, found: object) -> bool:
+        return any(str(found).startswith(one) for one in self)
+
+
+def _read(content: bytes, path: Path) -> dict[str, Tensor]:
+    log.info(f"weights of {path}, SHA-256 {hashlib.sha256(content).hexdigest()}")
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch's reader lets anything out, from IndexError to struct.error
@@ -131,7 +143,11 @@ def _read(path: Path, expected: str) -> dict[str, Tensor]:
     for inner in ("state_dict", "model"):  # as other programs wrap it
         if isinstance(found, Mapping) and isinstance(found.get(inner), Mapping):
             found = found[inner]
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+    if (
+        not isinstance(found, Mapping)
+        or not found
+        or not all(isinstance(value, Tensor) for value in found.values())
+    ):
         raise UserError(f"{_KEY}: {path} holds no state dict, a tensor for each name.")
     return {str(name): value for name, value in found.items()}
 
@@ -139,10 +155,8 @@ def _read(path: Path, expected: str) -> dict[str, Tensor]:
 def _put(network: nn.Module, found: dict[str, Tensor], where: str) -> bool:
     prefix = "network." if hasattr(network, "network") else ""
     own = network.state_dict()
-    renamed = OrderedDict(
-        (f"{prefix}{name.removeprefix('network.')}", value) for name, value in found.items()
-    )
-    head = last_linear(network)
+    renamed = OrderedDict((prefix + _present_name(name), value) for name, value in found.items())
+    head = output_layer(network)
     heads = {
         name
         for name, parameter in network.named_parameters()
@@ -158,6 +172,8 @@ def _put(network: nn.Module, found: dict[str, Tensor], where: str) -> bool:
     renamed.update(
         (name, value) for name, value in own.items() if name.endswith(counts) and name not in renamed
     )
+    for name in [one for one in renamed if one not in own and _AUXILIARY.match(one.removeprefix(prefix))]:
+        del renamed[name]
     wrong = [name for name in own if name not in renamed or renamed[name].shape != own[name].shape]
     wrong += [name for name in renamed if name not in own and not name.endswith(counts)]
     if wrong:
@@ -170,5 +186,17 @@ def _put(network: nn.Module, found: dict[str, Tensor], where: str) -> bool:
             f"{_KEY}: {where} is of another network: {first.removeprefix(prefix)} has {shapes}"
             f" ({len(wrong)} names differ). Set model.network to the one that it was saved from."
         )
-    network.load_state_dict({name: renamed[name] for name in own})
+    loaded = OrderedDict((name, renamed[name]) for name in own)
+    # else torchvision's MNASNet takes them for those of an older version, and changes its layers
+    loaded._metadata = own._metadata  # type: ignore[attr-defined]
+    network.load_state_dict(loaded)
     return not other_classes
+
+
+def _present_name(name: str) -> str:
+    """What a parameter of a published file or of a checkpoint of ours is called in the network."""
+    while name.startswith("network."):  # of our own classifiers
+        name = name.removeprefix("network.")
+    for old, new in _OLD_NAMES:
+        name = old.sub(new, name)
+    return name
