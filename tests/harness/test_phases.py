@@ -15,6 +15,7 @@ from harness.build import Run, build_datamodule, build_module, build_trainer
 from harness.checkpoints import load_checkpoint, read_checkpoint
 from harness.errors import UserError
 from harness.phases import fit_phases, phase_seed
+from lightning_modules.image_classification.classifier import ImageClassifier
 from tests.small_runs import FittedRun, assert_same_weights, configuration, fit
 
 SPAGAN = ("model=spagan", "data=mini_citation", "trainer.max_epochs=12", "model.epochs_per_call=5")
@@ -269,3 +270,54 @@ def test_fit_phases_takes_no_loggers_at_all(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     record = fit_phases(Run(config, tmp_path, build_module(config), build_datamodule(config)))
     assert record.epochs == {"fit": 1}
+
+
+IMAGES = ("model=classifier", "data=digits", "model.network.width=4", "trainer.max_epochs=3")
+
+
+@pytest.mark.parametrize(
+    ("own", "words", "epochs", "minimum"),
+    [
+        (2, (), 2, 2),  # of the Trainer's minimum of 3
+        (7, (), 3, 3),  # a short trial is one word
+        (0, (), 0, 0),
+        (2, ("trainer.min_epochs=1",), 2, 1),
+        (None, (), 3, 3),
+    ],
+)
+def test_the_method_says_how_long_a_phase_is_and_the_command_bounds_it(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    own: int | None,
+    words: tuple[str, ...],
+    epochs: int,
+    minimum: int,
+) -> None:
+    monkeypatch.setattr(ImageClassifier, "phase_epochs", own)
+    run = fit(tmp_path, *IMAGES, "trainer.min_epochs=3", *words)
+    assert run.record.epochs == {"fit": epochs}
+    trainer = build_trainer(run.built)
+    assert (trainer.max_epochs, trainer.min_epochs or 0) == (epochs, minimum)
+
+
+def test_patience_ends_no_phase_before_its_own_minimum(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(ImageClassifier, "phase_epochs", 2)
+    words = ("trainer.min_epochs=3", "callbacks.best_weights.patience=1", "model.optimizer.lr=1e-12")
+    assert fit(tmp_path, *IMAGES, *words).record.epochs == {"fit": 2}
+
+
+def test_a_method_that_looks_at_no_validation_data_is_shown_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def never(*args: Any) -> None:
+        pytest.fail("validation data were looked at")
+
+    monkeypatch.setattr(ImageClassifier, "validates", False)
+    monkeypatch.setattr(ImageClassifier, "validation_step", never)
+    monkeypatch.setattr(ImageClassifier, "on_validation_epoch_start", never)
+    run = fit(tmp_path, *IMAGES, "callbacks.best_weights.monitor=train/loss")
+    assert run.record.epochs == {"fit": 3}
+    assert {"train/loss", "train/acc"} <= set(rows(tmp_path)[0])
+    assert not [name for name in rows(tmp_path)[0] if name.startswith("val/")]

@@ -85,7 +85,18 @@ WITHIN_EPOCHS = (
     "model.scheduler={name: StepLR, step_size: 2}",
     "model.scheduler_interval=step",
 )
-CASES = {"spagan": SPAGAN, "classifier": CLASSIFIER, "validation within epochs": WITHIN_EPOCHS}
+ONE_CYCLE = (
+    *CLASSIFIER,
+    "model.network=resnet_small_half",
+    "model.scheduler={name: OneCycleLR, max_lr: 0.01}",
+    "model.scheduler_interval=step",
+)
+CASES = {
+    "spagan": SPAGAN,
+    "classifier": CLASSIFIER,
+    "validation within epochs": WITHIN_EPOCHS,
+    "one cycle": ONE_CYCLE,
+}
 
 
 @pytest.fixture(scope="module", params=CASES.values(), ids=CASES)

@@ -106,3 +106,30 @@ def test_only_schedules_of_torch_with_their_own_arguments_are_built(spec: dict[s
     optimizer = build_optimizer(groups(nn.Linear(2, 1)), {"name": "SGD", "lr": 1.0})
     with pytest.raises(UserError, match=says):
         build_scheduler(optimizer, spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "key", "value"),
+    [
+        ({"name": "CosineAnnealingLR"}, "T_max", 7),
+        ({"name": "CosineAnnealingLR", "T_max": 3}, "T_max", 3),
+        ({"name": "OneCycleLR", "max_lr": 0.1}, "total_steps", 7),
+        ({"name": "OneCycleLR", "max_lr": 0.1, "total_steps": 5}, "total_steps", 5),
+        ({"name": "OneCycleLR", "max_lr": 0.1, "epochs": 2, "steps_per_epoch": 4}, "total_steps", 8),
+    ],
+)
+def test_a_schedule_is_as_long_as_training_unless_it_says_otherwise(
+    spec: dict[str, Any], key: str, value: int
+) -> None:
+    optimizer = build_optimizer(groups(nn.Linear(2, 1)), {"name": "SGD", "lr": 1.0})
+    before = dict(spec)
+    assert vars(build_scheduler(optimizer, spec, length=7))[key] == value
+    assert spec == before, "it is saved in checkpoints"
+
+
+def test_training_of_no_length_still_has_a_schedule() -> None:
+    optimizer = build_optimizer(groups(nn.Linear(2, 1)), {"name": "SGD", "lr": 1.0})
+    build_scheduler(optimizer, {"name": "CosineAnnealingLR"}, length=0)
+    build_scheduler(optimizer, {"name": "OneCycleLR", "max_lr": 0.1}, length=0)
+    with pytest.raises(UserError, match="CosineAnnealingLR refuses"):
+        build_scheduler(optimizer, {"name": "CosineAnnealingLR"})

@@ -26,8 +26,9 @@ from lightning_modules.image_classification.build import (
     build_block_network,
     build_network,
 )
-from tests.command_lines import ROOT, Output, refusal
+from tests.command_lines import ROOT, Output, command, refusal, run_folder
 
+SMALL = "torchvision/mobilenet_v3_small"
 VGG = "{name: vgg, widths: [[8], [8]], head: 8, head_norm: false, linear_std: 0.05}"
 
 
@@ -296,3 +297,14 @@ def test_what_only_the_network_itself_can_tell_leaves_nothing_behind(
 def test_a_network_of_torchvision_cannot_be_cut() -> None:
     with pytest.raises(UserError, match=r"model\.student=torchvision/resnet18 cannot be cut into blocks"):
         build_block_network("torchvision/resnet18", 3, 32, 10, key="model.student")
+
+
+@pytest.mark.usefixtures("as_before")
+def test_a_network_of_torchvision_trains_is_tested_and_predicts(tmp_path: Path, capsys: Output) -> None:
+    words = ("model=classifier", "data=shapes", f"model.network={SMALL}", "~callbacks.pictures")
+    short = ("trainer.max_epochs=1", "+trainer.max_steps=2", "data.num_train=300", "data.num_val=50")
+    assert command(tmp_path, *words, *short, "data.num_test=50") == 0
+    folder = run_folder(capsys.readouterr().out)
+    content = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["global_step"] == 2
+    assert command(tmp_path, *words, "mode=predict", f"ckpt={folder}", "data.num_test=50") == 0

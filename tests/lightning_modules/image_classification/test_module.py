@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torchmetrics.functional.classification import multiclass_f1_score
 
 from datamodules.digits import DigitsDataModule
@@ -110,6 +111,56 @@ def test_the_schedule_steps_as_often_as_it_says(tmp_path: Path, interval: str, e
     (rate,) = checkpoint["lr_schedulers"][0]["_last_lr"]
     assert rate == pytest.approx(0.001 * 0.9**expected)
     assert run.record.epochs == {"fit": 2}
+
+
+ONE_CYCLE = "model.scheduler={name: OneCycleLR, max_lr: 0.01, final_div_factor: 100}"
+
+
+class Rates(Callback):
+    """The learning rate of every optimiser step."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.rates.append(optimizer.param_groups[0]["lr"])
+
+
+@pytest.mark.filterwarnings("ignore:A `OneCycleLR` scheduler is using 'interval'. 'epoch'")
+@pytest.mark.parametrize(
+    ("words", "steps", "different"),
+    [
+        (("model.scheduler_interval=step",), 16, 16),
+        (("model.scheduler_interval=epoch", "trainer.max_epochs=4"), 32, 4),
+        (("model.scheduler_interval=step", "trainer.accumulate_grad_batches=3"), 6, 6),
+        (("model.scheduler_interval=step", "+trainer.limit_train_batches=3"), 6, 6),
+        (("model.scheduler_interval=step", "+trainer.limit_train_batches=0.5"), 8, 8),
+        (("model.scheduler_interval=step", "+trainer.max_steps=5"), 5, 5),
+    ],
+)
+def test_one_cycle_ends_with_the_last_step(
+    tmp_path: Path, words: tuple[str, ...], steps: int, different: int
+) -> None:
+    seen = Rates()
+    words = ("trainer.max_epochs=2", "trainer.log_every_n_steps=1", ONE_CYCLE, *words)
+    fit(tmp_path, *SMALL, *words, extra=[seen])
+    assert len(seen.rates) == steps
+    assert len(set(seen.rates)) == different
+    assert seen.rates[0] == pytest.approx(0.01 / 25)
+    assert seen.rates[-1] == min(seen.rates) == pytest.approx(0.01 / 25 / 100)
+
+
+def test_cosine_falls_to_nothing_over_the_epochs_and_an_own_length_is_kept(tmp_path: Path) -> None:
+    words = (*SMALL, "trainer.max_epochs=2", "model.optimizer.lr=0.001")
+    for name, scheduler, rate in (
+        ("filled in", "{name: CosineAnnealingLR}", 0.0),
+        ("given", "{name: CosineAnnealingLR, T_max: 4}", 0.0005),
+    ):
+        fit(tmp_path / name, *words, f"model.scheduler={scheduler}")
+        state = torch.load(tmp_path / name / "checkpoints" / "last.ckpt", weights_only=True)
+        assert state["lr_schedulers"][0]["_last_lr"] == [pytest.approx(rate)]
 
 
 @pytest.fixture(scope="module")
