@@ -17,16 +17,19 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from callbacks.savepoints import Savepoints
 from datamodules import download
 from datamodules.download import RemoteFile
 from harness.annotations import NetworkSpec
 from harness.errors import UserError
+from harness.savepoints import read_savepoint
 from lightning_modules.image_classification import published_weights
 from lightning_modules.image_classification.block_network import output_layer
 from lightning_modules.image_classification.build import build_network
 from lightning_modules.image_classification.classifier import ImageClassifier
 from lightning_modules.image_classification.published_weights import NETGRAFT, load_published
 from tests.command_lines import Output, child, command, run_folder
+from tests.harness.test_resume import KeepingSavepoints, run_in
 from tests.small_runs import assert_same_weights, fit
 
 SMALL = "torchvision/mobilenet_v3_small"
@@ -384,7 +387,7 @@ def test_our_own_checkpoint_of_a_network_of_torchvision_is_one(tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("as_before")
-def test_a_run_that_began_with_a_file_never_asks_for_it_again(
+def test_a_checkpoint_is_tested_and_predicts_without_the_file_it_began_with(
     trained: Any, tmp_path: Path, capsys: Output
 ) -> None:
     path = tmp_path / "start.pth"
@@ -398,6 +401,21 @@ def test_a_run_that_began_with_a_file_never_asks_for_it_again(
         assert command(tmp_path, *DIGITS[:2], f"mode={mode}", f"ckpt={folder}", "~callbacks.pictures") == 0
     assert command(tmp_path, *words) == 2
     assert "there is no such file" in capsys.readouterr().err
+
+
+def test_a_run_that_continues_does_not_ask_for_the_file_again(trained: Any, tmp_path: Path) -> None:
+    path = tmp_path / "start.pth"
+    torch.save(trained.weights, path)
+    words = (*DIGITS, f"model.weights={path}", "trainer.max_epochs=2")
+    run, _ = run_in(tmp_path / "run", KeepingSavepoints(tmp_path / "copies"), *words)
+    path.unlink()
+    for copy in sorted((tmp_path / "copies").iterdir()):
+        savepoint = read_savepoint(copy / "checkpoints")
+        assert savepoint is not None
+        again, _ = run_in(copy, Savepoints(None), *words, savepoint=savepoint)
+        assert_same_weights(again.module.state_dict(), run.module.state_dict())
+    with pytest.raises(UserError, match="there is no such file"):
+        run_in(tmp_path / "anew", Savepoints(None), *words)
 
 
 def test_other_classes_are_told(trained: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
