@@ -111,7 +111,7 @@ class FewShotFitNet(FewShotDistiller):
         super().on_prerequisites(modules)
         blocks = self.network.blocks()
         self._teacher_blocks, self._teacher_shapes = paired_blocks(
-            self.teacher, blocks, range(len(blocks)), self.in_channels, self.image_size
+            self.teacher, blocks, self.in_channels, self.image_size
         )
 
     def on_phase_start(self, datamodule: LightningDataModule) -> None:

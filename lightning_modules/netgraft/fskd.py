@@ -18,7 +18,7 @@ from lightning_modules.netgraft.folding import Pointwise
 from lightning_modules.netgraft.least_squares import fit_pointwise, unexplained
 from lightning_modules.netgraft.paired import paired_blocks
 from lightning_modules.netgraft.pruning import copy_pruned, layers_of, paired_layers, with_bias_map
-from lightning_modules.netgraft.student import check_cuts
+from lightning_modules.netgraft.student import check_grafted
 
 
 class FewShotFSKD(FewShotDistiller):
@@ -82,8 +82,7 @@ class FewShotFSKD(FewShotDistiller):
         shapes = cut_shapes(list(self.network), in_channels, image_size)
         last = len(self.network) - 1
         named = tuple(range(last + 1)) if grafted is None else tuple(grafted)
-        check_cuts(shapes, shapes, named)
-        self.named = named
+        check_grafted(named, len(self.network))
         self.pruned = tuple(block for block in named if block < last)
         head_layers(self.network[last], "model.student")
         for block in self.pruned:
@@ -117,7 +116,7 @@ class FewShotFSKD(FewShotDistiller):
         """
         super().on_prerequisites(modules)
         self._teacher_blocks, _ = paired_blocks(
-            self.teacher, list(self.network), self.named, self.in_channels, self.image_size
+            self.teacher, list(self.network), self.in_channels, self.image_size
         )
         check_heads(self.network[-1], self._teacher_blocks[-1])
         for block in range(len(self.network) - 1):

@@ -1,6 +1,5 @@
 """NetGraft: a student grown block by block inside its teacher."""
 
-import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,21 +10,20 @@ from torch import Tensor, nn
 
 from harness.annotations import ClassSpec, NetworkSpec, NonNegativeInt, PositiveFloat, PositiveInt
 from harness.errors import UserError
-from lightning_modules.image_classification.block_network import BlockNetwork, cut_shapes
 from lightning_modules.image_classification.build import build_block_network
 from lightning_modules.image_classification.module import Batch, images_of
-from lightning_modules.netgraft.few_shot import TEN, FewShotDistiller, norms_of, plain_values
+from lightning_modules.netgraft.few_shot import TEN, FewShotDistiller, plain_values
 from lightning_modules.netgraft.folding import fold_student
+from lightning_modules.netgraft.grafting import Grafting
 from lightning_modules.netgraft.losses import LOSSES, Loss
+from lightning_modules.netgraft.paired import paired_blocks
 from lightning_modules.netgraft.report import Report, cost_rows
+from lightning_modules.netgraft.stages import Joining, Stages, per_block
 from lightning_modules.netgraft.student import GraftedStudent
 from lightning_modules.optimizers import build_optimizer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-STAGE1 = "stage1"
-Joining = Literal["front", "random", "at_once", "none"]
 
 
 class NetGraft(FewShotDistiller):
@@ -142,53 +140,36 @@ class NetGraft(FewShotDistiller):
             scheduler,
         )
         self.save_hyperparameters()
-        _check(optimizer, stage1, stage2, blocks)
+        if "lr" in optimizer:
+            raise UserError(
+                f"model.optimizer.lr={optimizer['lr']} has no effect: model.lr_blocks, model.lr_adaption and"
+                " model.lr_stage2 are the learning rates. Take it away."
+            )
         self.blocks = blocks
         self.loss = LOSSES[loss]
-        self.stage1 = stage1
-        self.stage2 = stage2
-        self.stage1_epochs = dict(zip(blocks, _listed("stage1_epochs", stage1_epochs, blocks), strict=True))
+        self.stages = Stages(blocks, stage1, stage2, seed)
+        self.stage1_epochs = per_block("stage1_epochs", stage1_epochs, blocks)
         self.stage2_epochs = stage2_epochs
         scale = shots / TEN if scale_lr else 1.0
-        rates = _listed("lr_blocks", lr_blocks, blocks)
-        self.lr_blocks = {block: rate * scale for block, rate in zip(blocks, rates, strict=True)}
+        rates = per_block("lr_blocks", lr_blocks, blocks)
+        self.lr_blocks = {block: rate * scale for block, rate in rates.items()}
         self.lr_adaption = lr_adaption * scale
         self.lr_stage2 = lr_stage2
         self.eval_every = eval_every
         self.export = export
-        self.seed = seed
         self.network = GraftedStudent(network, blocks, in_channels, image_size, adaption_bias)
         self.report = Report()
         self._plain: tuple[nn.Module, ...] = ()  # the folded student, while one tests or predicts
-        self._teacher_blocks: tuple[nn.Module, ...] = ()
-
-    @property
-    def joins(self) -> tuple[tuple[int, ...], ...]:
-        """The grafted blocks that stand together in each phase of stage 2."""
-        order = list(self.blocks)
-        if self.stage2 == "none":
-            return ()
-        if self.stage2 == "at_once":
-            return (self.blocks,)
-        if self.stage2 == "random":
-            random.Random(self.seed).shuffle(order)
-        # a block that was trained alone has nothing to learn by standing alone again
-        first = 2 if self.stage1 else 1
-        return tuple(tuple(sorted(order[:number])) for number in range(first, len(order) + 1))
+        self._grafting: Grafting | None = None
 
     @property
     def phases(self) -> tuple[str, ...]:
-        last = [
-            sorted(set(one) - set(before)) for before, one in zip(((), *self.joins), self.joins, strict=False)
-        ]
-        names = ["join_all" if self.stage2 == "at_once" else f"join_{added[-1]}" for added in last]
-        return (*((STAGE1,) if self.stage1 else ()), *names)
+        return self.stages.names
 
     @property
     def joined(self) -> tuple[int, ...]:
         """The blocks that stand together in this phase; empty in stage 1."""
-        number = self.phase_index - (1 if self.stage1 else 0)
-        return self.joins[number] if number >= 0 else ()
+        return self.stages.joined(self.phase_index)
 
     @property
     def phase_epochs(self) -> int:
@@ -206,16 +187,22 @@ class NetGraft(FewShotDistiller):
             UserError: as :class:`FewShotDistiller`, or if the teacher cannot be cut as the student is.
         """
         super().on_prerequisites(modules)
-        network = self.teacher.network
-        if not isinstance(network, BlockNetwork):
-            raise UserError(
-                "model.requires.teacher cannot be cut into blocks. Train one whose model.network is a"
-                " plain_cnn,"
-                " a vgg or a resnet."
-            )
-        self._teacher_blocks = tuple(network.blocks())
-        self.network.fit_into(cut_shapes(self._teacher_blocks, self.in_channels, self.image_size))
-        self.network.copy_blocks(self._teacher_blocks)
+        own = self.network.network.blocks()
+        blocks, shapes = paired_blocks(self.teacher, own, self.in_channels, self.image_size)
+        self.network.fit_into(shapes)
+        self.network.copy_blocks(blocks)
+        self._grafting = Grafting(blocks, self.network)
+
+    @property
+    def grafting(self) -> Grafting:
+        """Teacher and student together.
+
+        Raises:
+            RuntimeError: before :meth:`on_prerequisites`.
+        """
+        if self._grafting is None:
+            raise RuntimeError("NetGraft has no teacher: call on_prerequisites before fit")
+        return self._grafting
 
     def on_phase_start(self, datamodule: LightningDataModule) -> None:
         super().on_phase_start(datamodule)
@@ -255,13 +242,13 @@ class NetGraft(FewShotDistiller):
                     group["lr"] = 0.0  # whatever its momentum still wants
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        cuts = self.teacher_cuts(batch["x"])
+        cuts = self.grafting.cuts(batch["x"])
         if self.joined:
-            return {"loss": self.loss(self.grafted_logits(cuts, self.joined), cuts[-1])}
+            return {"loss": self.loss(self.grafting.logits(cuts, self.joined), cuts[-1])}
         active = self.trained_alone
         found = {
             f"loss_block{block}": self.loss(logits, cuts[-1])
-            for block, logits in zip(active, self.lone_logits(cuts, active), strict=True)
+            for block, logits in zip(active, self.grafting.lone_logits(cuts, active), strict=True)
         }
         total = torch.stack([*found.values()]).sum()
         if self.trainer.world_size > 1:
@@ -278,44 +265,6 @@ class NetGraft(FewShotDistiller):
         for adaption in self.network.adaptions([block]):
             yield from adaption.parameters()
 
-    @torch.no_grad()
-    def teacher_cuts(self, x: Tensor) -> list[Tensor]:
-        """What enters each of the teacher's blocks for images ``[B, C, H, W]``, and its logits last."""
-        cuts = [x]
-        for block in self._teacher_blocks:
-            cuts.append(block(cuts[-1]))
-        return cuts
-
-    def lone_logits(self, cuts: Sequence[Tensor], blocks: Sequence[int]) -> list[Tensor]:
-        """Logits ``[B, num_classes]`` of the teacher with one block grafted, for each of ``blocks``.
-
-        What leaves the grafts goes through the rest of the teacher as one batch: its blocks are in evaluation
-        mode, so that the images do not see each other.
-
-        Args:
-            cuts: of :meth:`teacher_cuts`.
-            blocks: ascending.
-        """
-        passing: list[Tensor] = []
-        for number in range(blocks[0], len(self._teacher_blocks)):
-            if passing:
-                passing = [self._teacher_blocks[number](torch.cat(passing))]
-            if number in blocks:
-                passing.append(self.network.grafted_block(number, cuts[number]))
-        return list(torch.cat(passing).split(len(cuts[0])))
-
-    def grafted_logits(self, cuts: Sequence[Tensor], joined: Sequence[int]) -> Tensor:
-        """Logits ``[B, num_classes]`` of the teacher with all of ``joined`` grafted at once.
-
-        Args:
-            cuts: of :meth:`teacher_cuts`.
-            joined: ascending.
-        """
-        x = cuts[joined[0]]
-        for number in range(joined[0], len(self._teacher_blocks)):
-            x = self.network.grafted_block(number, x) if number in joined else self._teacher_blocks[number](x)
-        return x
-
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
         if self.eval_every and (self.current_epoch + 1) % self.eval_every == 0:
@@ -323,37 +272,24 @@ class NetGraft(FewShotDistiller):
             sets = [self.joined] if self.joined else [(block,) for block in self.blocks]
             was_training = self.network.training
             self.network.eval()
-            found = self.accuracies(data.loader("val", shared=False), sets)
+            found = self.grafting.accuracies(data.loader("val", shared=False), sets)
             self.network.train(was_training)
             # not val/: that is for what Lightning's own validation finds
             names = ["graft/val_acc"] if self.joined else [f"graft/val_acc_block{b}" for b in self.blocks]
             self.log_dict(dict(zip(names, found[1:], strict=True)), logger=False, sync_dist=True)
 
-    @torch.no_grad()
-    def accuracies(self, batches: Iterable[Batch], sets: Sequence[Sequence[int]]) -> list[float]:
-        """Accuracy of the teacher, and of the teacher with each of ``sets`` grafted."""
-        right = torch.zeros(1 + len(sets), dtype=torch.long, device=self.device)
-        total = 0
-        for batch in batches:
-            x, y = batch["x"].to(next(self.network.parameters())), batch["y"].to(self.device)
-            cuts = self.teacher_cuts(x)
-            logits = [cuts[-1], *(self.grafted_logits(cuts, joined) for joined in sets)]
-            right += torch.stack([(one.argmax(dim=1) == y).sum() for one in logits])
-            total += len(y)
-        return (right / total).tolist()
-
     def on_phase_end(self, trainer: Trainer, datamodule: LightningDataModule) -> dict[str, float]:
         """Re-estimates batch normalisation and measures what the phase has made, on the test set."""
         self.teacher.to(self.device, self.dtype).eval()
         few = self.few_batches(datamodule)
-        self._settle_norms(few)
+        self.grafting.settle_norms(few, [self.joined] if self.joined else [(block,) for block in self.blocks])
         self.network.eval()
         is_last = self.phase_index + 1 == len(self.phases)
         if is_last and self.loss is LOSSES["normalised"]:
-            self._settle_scale(few)
+            self.grafting.settle_scale(few)
         measured = self._measured()
         loader = images_of(datamodule).loader("test", shared=False)
-        teacher, *found = self.accuracies(loader, [joined for _, _, joined in measured])
+        teacher, *found = self.grafting.accuracies(loader, [joined for _, _, joined in measured])
         self.report.teacher = teacher
         self.report.epochs[self.phase] = trainer.current_epoch
         metrics = {"test/acc_teacher": teacher}
@@ -372,38 +308,6 @@ class NetGraft(FewShotDistiller):
         # what the trained blocks are together without having seen each other
         return alone + ([("naive_join", "naive", self.blocks)] if len(self.blocks) > 1 else [])
 
-    def _settle_norms(self, few: Sequence[Tensor]) -> None:
-        """Takes the running statistics of the trained blocks from the few images, without augmentation."""
-        networks = [self.joined] if self.joined else [(block,) for block in self.blocks]
-        for joined in networks:
-            # one block after the other, each behind what is settled already
-            for block in joined:
-                if norms := norms_of(self.network.block(block)):
-                    self._estimate(norms, few, [one for one in joined if one <= block])
-
-    @torch.no_grad()
-    def _estimate(self, norms: Sequence[nn.Module], few: Sequence[Tensor], joined: Sequence[int]) -> None:
-        self.network.eval()
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()  # type: ignore[operator]
-            norm.momentum = None  # type: ignore[assignment]  # the cumulative average
-            norm.train()
-        for x in few:
-            cuts = self.teacher_cuts(x)
-            self.grafted_logits(cuts, joined)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.eval()
-
-    @torch.no_grad()
-    def _settle_scale(self, few: Sequence[Tensor]) -> None:
-        self.network.logit_scale.fill_(1.0)
-        lengths = [(self.teacher(x).norm(dim=1), self.network(x).norm(dim=1)) for x in few]
-        teacher, student = (torch.cat(one).mean() for one in zip(*lengths, strict=True))
-        if student > 0:
-            self.network.logit_scale.copy_(teacher / student)
-
     @torch.no_grad()
     def _compared(self, datamodule: LightningDataModule) -> dict[str, float]:
         """Student and teacher on the test images, and the plain student with the one that was trained."""
@@ -412,7 +316,7 @@ class NetGraft(FewShotDistiller):
             data.loader("test", shared=False), self.teacher, self.network, plain, self.num_classes
         )
         self.report.costs = cost_rows(
-            self._teacher_blocks,
+            self.grafting.teacher,
             list(plain),
             self.blocks,
             (self.in_channels, self.image_size, self.image_size),
@@ -485,43 +389,6 @@ class NetGraft(FewShotDistiller):
         data = images_of(datamodule)
         few = data.splits["train"].images / data.max_pixel if self._teacher else None
         yield from self.report.figures(data.class_names, few, self.shots)
-
-
-def _listed(key: str, value: Any, blocks: Sequence[int]) -> list[Any]:
-    """One value for each of ``blocks``.
-
-    Raises:
-        UserError: a list of another length.
-    """
-    if not isinstance(value, list):
-        return [value] * len(blocks)
-    if len(value) != len(blocks):
-        raise UserError(
-            f"model.{key}={value} must hold one value for each grafted block"
-            f" ({', '.join(map(str, blocks))}), or be"
-            " one number for all."
-        )
-    return value
-
-
-def _check(optimizer: ClassSpec, stage1: bool, stage2: Joining, blocks: Sequence[int]) -> None:
-    if "lr" in optimizer:
-        raise UserError(
-            f"model.optimizer.lr={optimizer['lr']} has no effect: model.lr_blocks, model.lr_adaption and"
-            " model.lr_stage2 are the learning rates. Take it away."
-        )
-    if not stage1 and stage2 == "none":
-        raise UserError(
-            "model.stage1=false and model.stage2=none leave nothing to train. Set model.stage2=at_once to"
-            " train all"
-            " blocks together."
-        )
-    if stage1 and len(blocks) < 2 and stage2 != "none":
-        raise UserError(
-            f"model.grafted has one block, {blocks[0] if blocks else None}, which stage 1 trains: there is"
-            " nothing to"
-            " join. Set model.stage2=none."
-        )
 
 
 def _label(joined: Sequence[int], kind: str) -> str:

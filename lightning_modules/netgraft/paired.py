@@ -13,7 +13,6 @@ from lightning_modules.netgraft.student import check_cuts
 def paired_blocks(
     teacher: ClassifierModule,
     student: Sequence[nn.Module],
-    grafted: Sequence[int],
     in_channels: int,
     image_size: int,
 ) -> tuple[tuple[nn.Module, ...], list[tuple[int, ...]]]:
@@ -22,13 +21,11 @@ def paired_blocks(
     Args:
         teacher: the trained classifier.
         student: the student's blocks.
-        grafted: numbers of the blocks that are not copies of the teacher's, ascending.
         in_channels: colours of the images.
         image_size: pixels of a side.
 
     Raises:
-        UserError: if the teacher cannot be cut, has another number of blocks or maps of another size, or
-            there are no such blocks as ``grafted`` says.
+        UserError: if the teacher cannot be cut, or has another number of blocks or maps of another size.
     """
     network = teacher.network
     if not isinstance(network, BlockNetwork):
@@ -36,8 +33,7 @@ def paired_blocks(
             "model.requires.teacher cannot be cut into blocks. Train one whose model.network is a plain_cnn,"
             " a vgg or a resnet."
         )
-    # a block may be a new Sequential around the teacher's layers, whose mode it does not know
-    blocks = tuple(block.eval() for block in network.blocks())
+    blocks = tuple(network.blocks())
     shapes = cut_shapes(blocks, in_channels, image_size)
-    check_cuts(cut_shapes(student, in_channels, image_size), shapes, grafted)
+    check_cuts(cut_shapes(student, in_channels, image_size), shapes)
     return blocks, shapes

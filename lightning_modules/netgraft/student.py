@@ -50,13 +50,7 @@ class GraftedStudent(nn.Module):
         self.teacher_shapes: list[list[int]] = [[*shape] for shape in self.shapes]
         # in a tuple they are no submodules: the parameters are those of the network
         self._blocks = tuple(network.blocks())
-        last = len(self._blocks) - 1
-        if not grafted or sorted({*grafted}) != [*grafted] or grafted[-1] > last:
-            raise UserError(
-                f"model.grafted={[*grafted]} must name blocks of 0 to {last} in ascending order, or be null"
-                " for"
-                " all of them."
-            )
+        check_grafted(grafted, len(self._blocks))
         # none, as of a student that stands in itself, until the teacher is known
         self.t2s, self.s2t = nn.ModuleDict(), nn.ModuleDict()
         # one number for all logits, which the normalised loss leaves open; 1 until training is over
@@ -148,6 +142,24 @@ class GraftedStudent(nn.Module):
         for number in self.copied:
             self._blocks[number].eval()
         return self
+
+
+def check_grafted(grafted: Sequence[int], num_blocks: int) -> None:
+    """Refuses numbers that are no blocks of a student.
+
+    Args:
+        grafted: ``model.grafted``.
+        num_blocks: of the student.
+
+    Raises:
+        UserError: if there are none, or they do not ascend, or one is too large.
+    """
+    last = num_blocks - 1
+    if not grafted or sorted({*grafted}) != [*grafted] or grafted[-1] > last:
+        raise UserError(
+            f"model.grafted={[*grafted]} must name blocks of 0 to {last} in ascending order, or be null for"
+            " all of them."
+        )
 
 
 def check_cuts(student: Sequence[Sequence[int]], teacher: Sequence[Sequence[int]]) -> None:

@@ -98,7 +98,7 @@ VGG_WORDS = (f"model.student={HALF}", "model.grafted=[1,2,3]")
 def test_phases_join_the_blocks_from_the_front(tmp_path: Path) -> None:
     module = module_of(tmp_path=tmp_path)
     assert module.phases == ("stage1", "join_1", "join_2")
-    assert module.joins == ((0, 1), (0, 1, 2))
+    assert module.stages.joins == ((0, 1), (0, 1, 2))
     lengths = []
     for module.phase_index in range(3):
         lengths.append((module.joined, module.phase_epochs))
@@ -120,7 +120,7 @@ def test_stages_can_be_left_out(words: tuple[str, ...], phases: tuple[str, ...],
 
 def test_a_random_order_follows_from_the_seed_and_joins_every_block(tmp_path: Path) -> None:
     orders = {
-        module_of("model.stage2=random", f"seed={seed}", tmp_path=tmp_path).joins
+        module_of("model.stage2=random", f"seed={seed}", tmp_path=tmp_path).stages.joins
         for seed in (0, 0, 1, 2, 3, 4)
     }
     assert 1 < len(orders) <= 5
@@ -136,8 +136,8 @@ def test_blocks_alone_are_trained_as_one_by_one(tmp_path: Path) -> None:
     alone.train()
     optimizer = torch.optim.Adam([p for p in joint.network.parameters() if p.requires_grad], lr=0.01)
     for x in batches():
-        cuts = joint.teacher_cuts(x)
-        losses = [joint.loss(z, cuts[-1]) for z in joint.lone_logits(cuts, (1, 2, 3))]
+        cuts = joint.grafting.cuts(x)
+        losses = [joint.loss(z, cuts[-1]) for z in joint.grafting.lone_logits(cuts, (1, 2, 3))]
         optimizer.zero_grad()
         torch.stack(losses).sum().backward()
         optimizer.step()
@@ -149,9 +149,9 @@ def test_blocks_alone_are_trained_as_one_by_one(tmp_path: Path) -> None:
         ]
         optimizer = torch.optim.Adam(own, lr=0.01)
         for x in batches():
-            cuts = alone.teacher_cuts(x)
+            cuts = alone.grafting.cuts(x)
             optimizer.zero_grad()
-            alone.loss(alone.grafted_logits(cuts, (block,)), cuts[-1]).backward()
+            alone.loss(alone.grafting.logits(cuts, (block,)), cuts[-1]).backward()
             optimizer.step()
     for name, value in joint.state_dict().items():
         torch.testing.assert_close(value, alone.state_dict()[name], atol=1e-6, rtol=1e-6)
@@ -160,15 +160,15 @@ def test_blocks_alone_are_trained_as_one_by_one(tmp_path: Path) -> None:
 def test_the_first_grafted_network_is_the_first_block_s_and_the_last_is_the_student(tmp_path: Path) -> None:
     module = module_of(*VGG_WORDS, of=teacher(VGG), tmp_path=tmp_path).eval()
     (x,) = batches(1)
-    cuts = module.teacher_cuts(x)
-    first = module.lone_logits(cuts, (1, 2, 3))[0]
-    torch.testing.assert_close(module.grafted_logits(cuts, (1,)), first)
-    assert torch.equal(module.grafted_logits(cuts, (1, 2, 3)), module.network(x))
+    cuts = module.grafting.cuts(x)
+    first = module.grafting.lone_logits(cuts, (1, 2, 3))[0]
+    torch.testing.assert_close(module.grafting.logits(cuts, (1,)), first)
+    assert torch.equal(module.grafting.logits(cuts, (1, 2, 3)), module.network(x))
     # nothing of the teacher but the copied prefix is in the student
-    for block in module._teacher_blocks[1:]:
+    for block in module.grafting.teacher[1:]:
         for parameter in block.parameters():
             parameter.data.zero_()
-    assert torch.equal(module.network(x), module.grafted_logits(cuts, (1, 2, 3)))
+    assert torch.equal(module.network(x), module.grafting.logits(cuts, (1, 2, 3)))
 
 
 def test_a_step_of_a_phase_gives_a_gradient_to_what_it_trains_and_to_nothing_else(tmp_path: Path) -> None:
@@ -179,10 +179,12 @@ def test_a_step_of_a_phase_gives_a_gradient_to_what_it_trains_and_to_nothing_els
         module.zero_grad()
         module.on_phase_start(run.datamodule)
         module.train()
-        cuts = module.teacher_cuts(x)
+        cuts = module.grafting.cuts(x)
         assert not any(cut.requires_grad for cut in cuts)
         logits = (
-            [module.grafted_logits(cuts, trained)] if module.joined else module.lone_logits(cuts, trained)
+            [module.grafting.logits(cuts, trained)]
+            if module.joined
+            else module.grafting.lone_logits(cuts, trained)
         )
         sum(module.loss(z, cuts[-1]) for z in logits).backward()
         for block in range(3):
