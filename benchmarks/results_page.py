@@ -29,6 +29,7 @@ BENCHMARKS = (
     "sweep_scaling",
     "osgan",
     "factorgcn",
+    "netgraft",
 )
 
 TITLES = {
