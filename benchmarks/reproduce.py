@@ -171,13 +171,18 @@ FOLDS = [
 ALL = [*EXPERIMENTS, *GENERATORS, *FACTORS, *FOLDS]
 
 
-def run_one(command: Sequence[str], place: Path, data: str | None) -> str | None:
+Job = tuple[Experiment, int, Path]
+"""What is run, with which seed, and the folder of its run."""
+
+
+def run_one(command: Sequence[str], place: Path, data: str | None, more: Sequence[str] = ()) -> str | None:
     """Runs one command in this process; returns an error line or None.
 
     Args:
         command: the words after ``python run.py``.
         place: folder for its run, and for what it prints.
         data: folder of data sets; handed over by the environment, as a user would set it.
+        more: words that change nothing of the results.
     """
     from run import run
 
@@ -194,7 +199,7 @@ def run_one(command: Sequence[str], place: Path, data: str | None) -> str | None
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(output),
     ):
-        status = run([*command, "logger=csv", f"paths.runs={place}"])
+        status = run([*command, *more, "logger=csv", f"paths.runs={place}"])
     return None if status == 0 else f"exit {status}, see {place / 'output.txt'}"
 
 
@@ -242,7 +247,7 @@ def main() -> None:
         if seed < experiment.seeds and (not arguments.only or experiment.key in arguments.only)
     ]
     waiting = [] if arguments.report_only else [job for job in jobs if finished(job[2]) is None]
-    failures = _run_all(waiting, arguments.workers, arguments.data, len(jobs) - len(waiting), len(jobs))
+    failures = run_all(waiting, arguments.workers, arguments.data, len(jobs) - len(waiting), len(jobs))
     rows = _rows(arguments.runs, arguments.seeds)
     RESULTS.mkdir(exist_ok=True)
     write_json(RESULTS / "reproduction.json", rows)
@@ -265,7 +270,7 @@ def _rows(runs: Path, seeds: int) -> list[dict[str, Any]]:
             command = ["python", "run.py", *experiment.command(seed)]
             results = finished(runs / experiment.key / f"seed_{seed}")
             if results is not None:
-                row = {"experiment": experiment.key, "command": command, **_kept(results)}
+                row = {"experiment": experiment.key, "command": command, **kept(results)}
                 if experiment in GENERATORS:
                     row["curve"] = _curve(experiment, runs / experiment.key / f"seed_{seed}", results)
                 rows.append(row)
@@ -274,12 +279,29 @@ def _rows(runs: Path, seeds: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _run_all(waiting: list[Any], workers: int, data: str | None, done: int, total: int) -> list[str]:
+def run_all(
+    waiting: Sequence[Job],
+    workers: int,
+    data: str | None,
+    done: int,
+    total: int,
+    more: Sequence[str] = (),
+) -> list[str]:
+    """Runs jobs in processes of their own and tells of each that is over; returns a line for each failure.
+
+    Args:
+        waiting: what is to be run, in order.
+        workers: jobs at a time.
+        data: folder of data sets.
+        done: how many of ``total`` were finished before.
+        total: all jobs.
+        more: words of every command that change nothing of the results.
+    """
     failures = []
     # spawned, not forked: torch's threads do not survive a fork. And not for ever: what the libraries keep of
     # each run adds up. No executor of concurrent.futures: with such a limit it can wait for ever.
     with multiprocessing.get_context("spawn").Pool(workers, maxtasksperchild=20) as pool:
-        tasks = [(experiment, seed, place, data) for experiment, seed, place in waiting]
+        tasks = [(experiment, seed, place, data, more) for experiment, seed, place in waiting]
         for name, error in pool.imap_unordered(_run_task, tasks):
             done += 1
             print(f"[{done}/{total}] {name}{f': {error}' if error else ''}", flush=True)
@@ -288,9 +310,9 @@ def _run_all(waiting: list[Any], workers: int, data: str | None, done: int, tota
     return failures
 
 
-def _run_task(task: tuple[Experiment, int, Path, str | None]) -> tuple[str, str | None]:
-    experiment, seed, place, data = task
-    return f"{experiment.key} seed {seed}", run_one(experiment.command(seed), place, data)
+def _run_task(task: tuple[Experiment, int, Path, str | None, Sequence[str]]) -> tuple[str, str | None]:
+    experiment, seed, place, data, more = task
+    return f"{experiment.key} seed {seed}", run_one(experiment.command(seed), place, data, more)
 
 
 def _curve(experiment: Experiment, place: Path, results: dict[str, Any]) -> dict[str, list[float]]:
@@ -298,13 +320,13 @@ def _curve(experiment: Experiment, place: Path, results: dict[str, Any]) -> dict
     return distance_curve(_newest(place, "metrics.csv"), scheme, results["seconds"]["fit"])
 
 
-def _kept(results: dict[str, Any]) -> dict[str, Any]:
+def kept(results: dict[str, Any]) -> dict[str, Any]:
     """The part of ``results.json`` that the page needs and a reader may want to check."""
     keys = ("model", "data", "seed", "metrics", "published", "epochs", "seconds", "parameters")
-    kept = {key: results[key] for key in keys}
-    kept["hardware"] = {key: results["hardware"][key] for key in ("cpu", "gpus", "precision", "threads")}
-    kept["versions"] = {key: results["versions"][key] for key in ("python", "torch", "pytorch-lightning")}
-    return kept | {
+    row = {key: results[key] for key in keys}
+    row["hardware"] = {key: results["hardware"][key] for key in ("cpu", "gpus", "precision", "threads")}
+    row["versions"] = {key: results["versions"][key] for key in ("python", "torch", "pytorch-lightning")}
+    return row | {
         "commit": results["git"]["commit"],
         "dirty": results["git"]["dirty"],
         "date": results["finished"][:10],

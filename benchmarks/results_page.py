@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.factor_page import factor_table, fold_table, short_table, sweep_section
+from benchmarks.few_shot_page import few_shot_section
 from benchmarks.generation_page import draw_curves, generation_notes, generation_table
 from benchmarks.report import RESULTS, ROOT, ExperimentRow, Table
 from harness.files import write_text
@@ -149,6 +150,10 @@ repeat them and were not checked again against the PDF.
 One run is all ten folds; ± is the standard deviation over folds. By the protocol `gin`, which the published
 values follow, the epoch is chosen on the folds that are reported, so it flatters: "last weights" is what the
 final weights reach, and `holdout` chooses on a fold that is neither trained on nor reported.
+
+## Students from few images
+
+{few_shot_section(RESULTS)}
 
 ## Where and when
 
