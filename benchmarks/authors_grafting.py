@@ -90,7 +90,7 @@ class AuthorsGrafting:
 
     def __init__(self, module: NetGraft, datamodule: ImageDataModule) -> None:
         # a copy each for teacher and grafted network would cost the same: what is not trained is shared
-        self.teacher = [copy.deepcopy(block).eval().requires_grad_(True) for block in module._teacher_blocks]
+        self.teacher = [copy.deepcopy(block).eval().requires_grad_(True) for block in module.grafting.teacher]
         student = module.network
         self.adaptions = {block: copy.deepcopy(student.adaptions([block])) for block in module.blocks}
         self.blocks = {block: copy.deepcopy(student.block(block)).train() for block in module.blocks}

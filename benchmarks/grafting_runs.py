@@ -19,7 +19,8 @@ from harness.build import Run, build_callbacks, build_datamodule, build_loggers,
 from harness.configuration.compose import compose
 from harness.phases import fit_phases
 from harness.prerequisites import provide
-from lightning_modules.netgraft.module import STAGE1, NetGraft
+from lightning_modules.netgraft.module import NetGraft
+from lightning_modules.netgraft.stages import STAGE1
 
 Seconds = tuple[float, float]
 """Wall-clock and CPU."""
@@ -128,11 +129,11 @@ def check(candidates: Candidates) -> None:
     module, theirs, x = candidates.module(), candidates.authors(), candidates.images()
     module.train()
     for phase in theirs.phases:
-        cuts = module.teacher_cuts(x)
+        cuts = module.grafting.cuts(x)
         if phase.stage == 1:
-            logits = module.lone_logits(cuts, module.blocks)[module.blocks.index(phase.joined[0])]
+            logits = module.grafting.lone_logits(cuts, module.blocks)[module.blocks.index(phase.joined[0])]
         else:
-            logits = module.grafted_logits(cuts, phase.joined)
+            logits = module.grafting.logits(cuts, phase.joined)
         ours = module.loss(logits, cuts[-1])
         reference = theirs.loss(x, phase.joined)
         torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-6)

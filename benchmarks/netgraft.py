@@ -117,25 +117,27 @@ def technique_table(candidates: Candidates, rounds: int, theirs: Whole) -> Table
 
     def separate() -> None:
         for block in module.blocks:
-            cuts = module.teacher_cuts(x)
-            module.loss(module.lone_logits(cuts, [block])[0], cuts[-1]).backward()
+            cuts = module.grafting.cuts(x)
+            module.loss(module.grafting.lone_logits(cuts, [block])[0], cuts[-1]).backward()
 
     def together() -> None:
-        cuts = module.teacher_cuts(x)
-        losses = [module.loss(logits, cuts[-1]) for logits in module.lone_logits(cuts, module.blocks)]
+        cuts = module.grafting.cuts(x)
+        losses = [
+            module.loss(logits, cuts[-1]) for logits in module.grafting.lone_logits(cuts, module.blocks)
+        ]
         torch.stack(losses).sum().backward()
 
     def shared() -> None:
-        cuts = module.teacher_cuts(x)
-        module.loss(module.grafted_logits(cuts, joined), cuts[-1]).backward()
+        cuts = module.grafting.cuts(x)
+        module.loss(module.grafting.logits(cuts, joined), cuts[-1]).backward()
 
     def twice() -> None:
-        cuts = module.teacher_cuts(x)
+        cuts = module.grafting.cuts(x)
         with torch.no_grad():
             again = x
-            for block in module._teacher_blocks[: joined[0]]:
+            for block in module.grafting.teacher[: joined[0]]:
                 again = block(again)
-        module.loss(module.grafted_logits([*cuts[: joined[0]], again], joined), cuts[-1]).backward()
+        module.loss(module.grafting.logits([*cuts[: joined[0]], again], joined), cuts[-1]).backward()
 
     def unfrozen() -> None:
         authors.loss(x, joined).backward()

@@ -32,6 +32,7 @@ def teacher(network: Any, **facts: Any) -> ImageClassifier:
         **FACTS | facts | ADAM,
         network=network,
         weights=None,
+        fine_tune=True,
         root="",
         cache="",
         label_smoothing=0.0,
