@@ -47,7 +47,7 @@ class Method:
     data: str
     overrides: tuple[str, ...] = ()
     seeds: int = 3
-    draws: int = 3
+    draws: int = 1
     shots: tuple[int, ...] = SHOTS
 
     def experiments(self, draws: int) -> Iterator[tuple[int | None, int, Experiment]]:
@@ -73,7 +73,7 @@ STUDENT_OF_JPEG = (
 """As conf/experiment/netgraft_cifar10_jpeg.yaml trains the teacher."""
 
 METHODS = [
-    Method("netgraft_shapes", GRAFTED, "netgraft", "shapes", (), 5),
+    Method("netgraft_shapes", GRAFTED, "netgraft", "shapes", (), 5, 3),
     Method("few_shot_kd_shapes", SCRATCH, "few_shot_kd", "shapes"),
     Method("few_shot_fitnet_shapes", "FitNet", "few_shot_fitnet", "shapes"),
     Method("few_shot_fskd_shapes", "FSKD-like", "few_shot_fskd", "shapes"),
