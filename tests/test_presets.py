@@ -201,3 +201,55 @@ def test_its_learning_rate_falls_on_a_plateau_until_training_ends(data: str) -> 
     settings = composed("factorgcn", data)["model"]
     assert settings["scheduler"] == {"name": "ReduceLROnPlateau", "factor": 0.5, "patience": 50}
     assert settings["stop_below_lr"] == 1e-5
+
+
+# NetGraft's specification, sections 4 and 6.
+GRAFTED = {
+    "cifar10": {
+        "sample_seed": 6,
+        "stage1_epochs": [100, 60, 60],
+        "stage2_epochs": 100,
+        "lr_blocks": 2.5e-4,
+        "lr_adaption": 2.5e-3,
+    },
+    "cifar100": {
+        "sample_seed": 10,
+        "stage1_epochs": [1000, 200, 200],
+        "stage2_epochs": 150,
+        "lr_blocks": [2.5e-4, 1e-3, 1e-3],
+        "lr_adaption": 1e-3,
+    },
+}
+NORMALISED = {
+    "cifar10": ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
+    "cifar100": ([0.5071, 0.4867, 0.4408], [0.2675, 0.2565, 0.2761]),
+}
+TEN_SHOTS = {"cifar10": (0.9289, 0.0006), "cifar100": (0.6886, 0.0003), "imagenet": (0.6815, None)}
+
+
+@pytest.mark.parametrize("data", GRAFTED)
+def test_netgraft_trains_as_the_specification_lists(data: str) -> None:
+    config = composed("netgraft", data)
+    everywhere = {"student": "vgg16_half", "grafted": [3, 4, 5], "shots": 10, "batch_size": 64}
+    everywhere |= {"lr_stage2": 1e-4, "scale_lr": True, "scheduler": None, "optimizer": {"name": "Adam"}}
+    everywhere |= {"loss": "normalised", "stage1": True, "stage2": "front", "adaption_bias": True}
+    assert_holds(config["model"], GRAFTED[data] | everywhere)
+    assert (config["data"]["mean"], config["data"]["std"]) == NORMALISED[data]
+    assert (config["data"]["num_val"], config["data"]["augment"]) == (0, "crop_flip")
+    longest = max(*GRAFTED[data]["stage1_epochs"], GRAFTED[data]["stage2_epochs"])
+    assert config["trainer"]["max_epochs"] >= longest, "no phase is cut short"
+    words = config["requires"]["teacher"]["words"]
+    teacher = compose(words).config
+    assert teacher["model"]["network"] == "vgg16"
+    sgd = {"name": "SGD", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}
+    assert teacher["model"]["optimizer"] == sgd
+    assert teacher["model"]["scheduler"] == {"name": "CosineAnnealingLR"}
+    assert (teacher["trainer"]["max_epochs"], teacher["data"]["batch_size"]) == (200, 128)
+    assert (teacher["data"]["mean"], teacher["data"]["std"]) == NORMALISED[data]
+
+
+@pytest.mark.parametrize("data", TEN_SHOTS)
+def test_netgraft_s_presets_state_what_ten_images_of_each_class_gave(data: str) -> None:
+    published = composed("netgraft", data)["published"]
+    assert (published["metric"], published["value"], published["spread"]) == ("test/acc", *TEN_SHOTS[data])
+    assert "2012.04915" in published["source"]
