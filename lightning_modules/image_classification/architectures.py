@@ -107,10 +107,9 @@ def _unknown_name(key: str, spec: NetworkSpec, name: Any) -> Problem:
     elif isinstance(spec, dict) and name in NAMED:
         message = f"{where}={name}: {name} has its settings already. Write {key}={name}."
     else:
-        message = (
-            f"{where} must be one of {', '.join(names)}, got {name!r}.{nearest(str(name), names)}"
-            f" Or write {key}={TORCHVISION}<name> for one of torchvision's, such as mobilenet_v3_small."
-        )
+        message = f"{where} must be one of {', '.join(names)}, got {name!r}.{nearest(str(name), names)}"
+        if key.endswith(".network"):  # a student has to be cut into blocks
+            message += f" Or write {key}={TORCHVISION}<name> for one of torchvision's, as mobilenet_v3_small."
     return Problem(where, message)
 
 
