@@ -108,6 +108,8 @@ class FewShotDistiller(ClassifierModule):
 
     def on_fit_start(self) -> None:
         self.teacher.to(self.device, self.dtype).eval()
+        # a pass through it is most of a step; in this order of memory a CPU takes half the time for it
+        self.teacher.to(memory_format=torch.channels_last)
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:

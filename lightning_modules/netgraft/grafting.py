@@ -25,10 +25,15 @@ class Grafting:
         self.student = student
 
     @torch.no_grad()
-    def cuts(self, x: Tensor) -> list[Tensor]:
-        """What enters each of the teacher's blocks for images ``[B, C, H, W]``, and its logits last."""
+    def cuts(self, x: Tensor, last: int | None = None) -> list[Tensor]:
+        """What enters each of the teacher's blocks for images ``[B, C, H, W]``, and its logits last.
+
+        Args:
+            x: the images, normalised.
+            last: the last block whose input is wanted; None for the logits as well.
+        """
         cuts = [x]
-        for block in self.teacher:
+        for block in self.teacher[:last]:
             cuts.append(block(cuts[-1]))
         return cuts
 
@@ -64,14 +69,15 @@ class Grafting:
 
     @torch.no_grad()
     def accuracies(self, batches: Iterable[Batch], sets: Sequence[Sequence[int]]) -> list[float]:
-        """Accuracy of the teacher, and of the teacher with each of ``sets`` grafted, on labelled images."""
+        """Accuracy of the teacher with each of ``sets`` grafted, on labelled images."""
         like = next(self.student.parameters())
-        right = torch.zeros(1 + len(sets), dtype=torch.long, device=like.device)
+        right = torch.zeros(len(sets), dtype=torch.long, device=like.device)
+        last = max(joined[0] for joined in sets)
         total = 0
         for batch in batches:
             y = batch["y"].to(like.device)
-            cuts = self.cuts(batch["x"].to(like))
-            answers = [cuts[-1], *(self.logits(cuts, joined) for joined in sets)]
+            cuts = self.cuts(batch["x"].to(like), last)
+            answers = [self.logits(cuts, joined) for joined in sets]
             right += torch.stack([(one.argmax(dim=1) == y).sum() for one in answers])
             total += len(y)
         return (right / total).tolist()

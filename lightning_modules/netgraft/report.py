@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_modules.image_classification.module import Batch
 from lightning_modules.netgraft.few_shot import count_matches
+from lightning_modules.netgraft.grafting import Grafting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,45 +56,47 @@ class Report:
 
     @torch.no_grad()
     def compare(
-        self,
-        batches: Iterable[Batch],
-        teacher: nn.Module,
-        student: nn.Module,
-        plain: nn.Module,
-        num_classes: int,
-    ) -> dict[str, float]:
-        """Compares three networks on labelled images.
+        self, batches: Iterable[Batch], grafting: Grafting, plain: nn.Module, num_classes: int
+    ) -> tuple[float, dict[str, float]]:
+        """Compares teacher, student and plain student on labelled images.
 
         Args:
             batches: of the test set.
-            teacher: in evaluation mode.
-            student: likewise.
+            grafting: of the first two.
             plain: the student with its adaptions folded in.
             num_classes: of the data.
 
         Returns:
-            ``graft/agreement``, the share of images that student and teacher take for the same class;
-            ``graft/cosine``, the mean cosine of their logits; ``graft/fold_error``, the largest difference
-            between a logit of ``student`` and of ``plain``, relative to the largest logit.
+            Accuracy of the student before folding, and ``graft/agreement``, the share of images that student
+            and teacher take for the same class; ``graft/cosine``, the mean cosine of their logits;
+            ``graft/fold_error``, the largest difference that folding makes to a logit, as a share of the
+            largest logit.
         """
-        parameter = next(student.parameters())
-        cosines, matches, error, largest = [], [], 0.0, 0.0
-        confusions = torch.zeros(2, num_classes, num_classes, dtype=torch.long, device=parameter.device)
+        student = grafting.student
+        like = next(student.parameters())
+        cosines, matches, right, differences, sizes = [], [], [], [], []
+        confusions = torch.zeros(2, num_classes, num_classes, dtype=torch.long, device=like.device)
         for batch in batches:
-            x, y = batch["x"].to(parameter), batch["y"].to(parameter.device)
-            of_teacher, of_student, of_plain = (network(x) for network in (teacher, student, plain))
-            cosines.append(F.cosine_similarity(of_teacher, of_plain).float())
-            answers = [one.argmax(dim=1) for one in (of_plain, of_teacher)]
+            x, y = batch["x"].to(like), batch["y"].to(like.device)
+            cuts = grafting.cuts(x)
+            # the copied blocks before the first graft are the teacher's, bit for bit
+            unfolded = grafting.logits(cuts, student.grafted) * student.logit_scale
+            of_teacher, of_student = cuts[-1], plain(x)
+            cosines.append(F.cosine_similarity(of_teacher, of_student).float())
+            answers = [one.argmax(dim=1) for one in (of_student, of_teacher)]
             matches.append(answers[0] == answers[1])
+            right.append(unfolded.argmax(dim=1) == y)
             confusions += torch.stack([count_matches(y, one, num_classes) for one in answers])
-            error = max(error, float((of_student - of_plain).abs().max()))
-            largest = max(largest, float(of_student.abs().max()))
+            differences.append((unfolded - of_student).abs().max())
+            sizes.append(unfolded.abs().max())
         self.cosines = torch.cat(cosines).tolist()
         self.agreement = float(torch.cat(matches).float().mean())
         self.confusions = confusions.tolist()
-        return {
+        self.teacher = float(confusions[1].trace() / confusions[1].sum())
+        error, largest = float(torch.stack(differences).max()), float(torch.stack(sizes).max())
+        return float(torch.cat(right).float().mean()), {
             "graft/agreement": self.agreement,
-            "graft/cosine": sum(self.cosines) / max(len(self.cosines), 1),
+            "graft/cosine": sum(self.cosines) / len(self.cosines),
             "graft/fold_error": error / largest if largest else error,
         }
 
