@@ -250,7 +250,7 @@ class ImageDataModule(LightningDataModule):
         return ArrayLoader(self._arrays(split, device), sampler, transform, augmentation.draws, device)
 
     def keep_few(self, shots: int, sample_seed: int, batch_size: int) -> Tensor:
-        """Leaves so many training images of each class and forgets which class they are of.
+        """Leaves so many training images of each class, whose labels no loader gives any more.
 
         ``splits["train"]`` holds these images alone, in the order of :func:`few_shot_rows`, and no loader of
         it gives ``y``. Called again with the same arguments, as by a run that is resumed, it changes nothing;

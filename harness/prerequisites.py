@@ -65,6 +65,25 @@ class Prerequisite:
     report: dict[str, Any]
 
 
+def planned(
+    config: Mapping[str, Any], choices: Mapping[str, str], overrides: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """The configurations of the runs that a run requires, by name; without what is given as a checkpoint.
+
+    Args:
+        config: the checked configuration of the run.
+        choices: chosen option of each group.
+        overrides: the words that led to ``config``.
+    """
+    requires: Mapping[str, Any] = config.get("requires") or {}
+    inherited = inherited_words(choices, overrides)
+    return {
+        name: compose((*inherited, *node["words"])).config
+        for name, node in requires.items()
+        if "words" in node
+    }
+
+
 def provide(
     config: Mapping[str, Any], choices: Mapping[str, str], overrides: Sequence[str]
 ) -> list[Prerequisite]:

@@ -27,7 +27,7 @@ from harness.launch import is_first_process
 from harness.metrics_csv import MetricsCSV
 from harness.phases import Record, fit_phases
 from harness.predictions import PREDICTIONS, write_predictions
-from harness.prerequisites import provide
+from harness.prerequisites import planned, provide
 from harness.results import collect_results, print_summary, write_results
 from harness.resume import claim_to_continue
 from harness.run_folder import (
@@ -85,6 +85,8 @@ def run_session(
                 claims.callback(release_folder, *found)
         began, started = datetime.now(UTC), time.perf_counter()
         module = build_module(config)  # first: settings that do not go together are no work for a teacher
+        if config.get("requires"):
+            module.on_planned_prerequisites(planned(config, choices, words))
         prerequisites = provide(config, choices, words)
         if prerequisites:
             module.on_prerequisites({one.name: one.module for one in prerequisites})

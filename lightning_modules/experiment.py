@@ -99,6 +99,17 @@ class ExperimentModule(LightningModule):
         """
         return None
 
+    def on_planned_prerequisites(self, configs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Refuses, before anything is fitted, trained networks that will not do.
+
+        Args:
+            configs: by name, the checked configuration of each one's run; without those that are given as
+                checkpoints.
+
+        Raises:
+            UserError: naming what does not fit.
+        """
+
     def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
         """Takes the trained networks that the method starts from; called before ``mode=fit`` reads any data.
 

@@ -89,6 +89,7 @@ def compose(overrides: Sequence[str] = (), conf: Path = CONF, above: Above = ())
     sweep = plain.pop("sweep", None) or {}
     _lower_minimum(plain.get("trainer"), overrides)
     _settle_monitor(plain)
+    _settle_published(plain)
     if "requires" in plain:
         raise UserError(
             "requires is filled in by run.py. What a model starts from is named by model.requires.<name>."
@@ -142,6 +143,20 @@ def _lower_minimum(trainer: Any, overrides: Sequence[str]) -> None:
     low, high = trainer.get("min_epochs"), trainer.get("max_epochs")
     if isinstance(low, int) and isinstance(high, int) and 0 < high < low:
         trainer["min_epochs"] = high
+
+
+def _settle_published(config: dict[str, Any]) -> None:
+    """Takes the published value away where it was found with other settings than the run's."""
+    from omegaconf import OmegaConf
+
+    published = config.get("published")
+    if not isinstance(published, dict) or not isinstance(published.get("settings"), dict):
+        return  # a mistake in it is for the check
+    tree = OmegaConf.create({key: value for key, value in config.items() if key != "published"})
+    wanted = published["settings"]
+    holds = all(OmegaConf.select(tree, str(key)) == value for key, value in wanted.items())
+    rest = {key: value for key, value in published.items() if key != "settings"}
+    config["published"] = rest if holds else None
 
 
 def _settle_monitor(config: Mapping[str, Any]) -> None:

@@ -18,6 +18,9 @@ def unreadable(word: str) -> str:
         return f"cannot read '{word}': '{key}' is no key. Keys are words joined by dots, as in model.heads=4."
     if _left_open(value):
         return f"cannot read '{word}': a bracket or a quote in it is left open, or closed twice."
+    if key.startswith("model.requires.") and value[:1] == "[" and not re.search(r"[{(\"']", value):
+        words = ",".join(f'"{one.strip()}"' for one in value.strip("[]").split(","))
+        return f"cannot read '{word}'. Quote each word of the list: '{key}=[{words}]'."
     inner, outer = ('"', "'") if "'" in value else ("'", '"')
     return (
         f"cannot read '{word}'. Quote a value with brackets, commas, braces or spaces:"

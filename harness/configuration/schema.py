@@ -45,7 +45,9 @@ ENVIRONMENT = {"data": "TENFOLD_DATA", "cache": "TENFOLD_CACHE"}
 """Variables that name a folder of ``paths`` where the command does not."""
 
 PUBLISHED: Fields = {"metric": str, "value": float, "spread": NonNegativeFloat | None, "source": str}
-PUBLISHED_OPTIONAL = frozenset({"spread"})
+PUBLISHED |= {"settings": dict[str, Any]}
+"""``settings``: values of keys, by their full names, with which alone the value was found."""
+PUBLISHED_OPTIONAL = frozenset({"spread", "settings"})
 
 SWEEP: Fields = {
     "sampler": Literal["grid", "optuna"],

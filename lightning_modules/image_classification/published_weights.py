@@ -49,6 +49,10 @@ _OLD_NAMES = (
 _AUXILIARY = re.compile(r"(AuxLogits|aux1|aux2)\.")
 """Second outputs of Inception and GoogLeNet, of use in their training alone; the files have them."""
 
+_NAME = re.compile(r"netgraft|DEFAULT|IMAGENET1K_\w+", re.IGNORECASE)
+"""Published names, which no file of the working folder takes the place of."""
+_LARGEST = 8 << 30  # bytes; torchvision's largest is 2.5 GB
+
 _FOLDER = "weights"
 _KEY = "model.weights"
 
@@ -74,8 +78,9 @@ def load_published(
             one, holds more than plain data, or does not fit.
     """
     path = Path(weights).expanduser()
-    if path.is_file():
-        return _put(network, _read(path.read_bytes(), path), str(path))
+    is_name = weights == "netgraft" or not ("/" in weights or path.suffix)
+    if not is_name or (not _NAME.fullmatch(weights) and _is_file(path)):
+        return _put(network, _read(_content(path, weights), path), str(path))
     if weights == "netgraft":
         if settings_of(spec) != NAMED["vgg16"] or num_classes not in NETGRAFT:
             raise UserError(
@@ -83,12 +88,28 @@ def load_published(
                 " data=cifar10 or data=cifar100."
             )
         file = NETGRAFT[num_classes]
-    elif "/" in weights or path.suffix:
-        raise UserError(f"{_KEY}={weights}: there is no such file. Name one that holds a state dict.")
     else:
         file = _of_torchvision(weights, spec)
     path = fetch(_KEY, [file], root, cache, stand_in=None)[0]
     return _put(network, _read(read_verified(_KEY, file, root, cache), path), str(path))
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
+
+
+def _content(path: Path, weights: str) -> bytes:
+    if not _is_file(path):
+        raise UserError(f"{_KEY}={weights}: there is no such file. Name one that holds a state dict.")
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise UserError(f"{_KEY}={weights} is larger than any file of weights, {_LARGEST >> 30} GiB.")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{_KEY}={weights} cannot be read: {error.strerror}.") from error
 
 
 def _of_torchvision(weights: str, spec: NetworkSpec) -> RemoteFile:
@@ -149,7 +170,21 @@ def _read(content: bytes, path: Path) -> dict[str, Tensor]:
         or not all(isinstance(value, Tensor) for value in found.values())
     ):
         raise UserError(f"{_KEY}: {path} holds no state dict, a tensor for each name.")
+    for name, value in found.items():
+        if (flaw := _flaw(value)) is not None:
+            raise UserError(
+                f"{_KEY}: {path} is of no use: {name} {flaw}. Name the file of a trained network."
+            )
     return {str(name): value for name, value in found.items()}
+
+
+def _flaw(value: Tensor) -> str | None:
+    """Why a tensor is no weight; None if it may be one."""
+    if value.layout != torch.strided or value.is_quantized or value.is_meta:
+        return "is no plain dense tensor"
+    if not (value.is_floating_point() or value.dtype == torch.int64):  # the latter counts batches
+        return f"is of type {str(value.dtype).removeprefix('torch.')}"
+    return None if value.isfinite().all() else "holds NaN or infinity"
 
 
 def _put(network: nn.Module, found: dict[str, Tensor], where: str) -> bool:

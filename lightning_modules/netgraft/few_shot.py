@@ -5,12 +5,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import torch
-from pytorch_lightning import LightningDataModule, LightningModule
+from pytorch_lightning import LightningDataModule, LightningModule, Trainer
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
 from harness.annotations import ClassSpec, NetworkSpec
 from harness.errors import UserError
+from lightning_modules.image_classification.architectures import FACTS
+from lightning_modules.image_classification.build import build_network
 from lightning_modules.image_classification.given import fitting_classifier, normalisation
 from lightning_modules.image_classification.module import Batch, ClassifierModule, images_of
 
@@ -83,6 +85,25 @@ class FewShotDistiller(ClassifierModule):
             raise RuntimeError(f"{type(self).__name__} has no teacher: call on_prerequisites before fit")
         return self._teacher[0]
 
+    def on_planned_prerequisites(self, configs: Mapping[str, Mapping[str, Any]]) -> None:
+        """Looks whether student and teacher will go together, of networks without weights.
+
+        Raises:
+            UserError: they will not.
+        """
+        model = configs.get("teacher", {}).get("model", {})
+        if "network" in model:
+            with torch.device("meta"):
+                facts = {key: model[key] for key in FACTS}
+                self.check_teacher(build_network(model["network"], **facts))
+
+    def check_teacher(self, network: nn.Module) -> None:
+        """Refuses a teacher that this method cannot learn from; called with one on the meta device.
+
+        Raises:
+            UserError: naming what does not fit.
+        """
+
     def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
         """Takes ``modules["teacher"]``.
 
@@ -104,12 +125,41 @@ class FewShotDistiller(ClassifierModule):
                 f"model.requires.teacher was trained with data.mean={known[0]} and data.std={known[1]}, this"
                 f" run has data.mean={list(data.mean)} data.std={list(data.std)}. Give both the same."
             )
-        data.keep_few(self.shots, self.sample_seed, max(int(self.batch_size * self.shots / TEN), 1))
+        data.keep_few(self.shots, self.sample_seed, self.images_per_step)
+
+    def to_device_of(self, trainer: Trainer) -> None:
+        """Moves both networks to where ``trainer`` trained: after a fit Lightning leaves them on the CPU."""
+        self.to(trainer.strategy.root_device)
+        self.teacher.to(self.device, self.dtype).eval()
 
     def on_fit_start(self) -> None:
+        self._check_shares()
         self.teacher.to(self.device, self.dtype).eval()
         # a pass through it is most of a step; in this order of memory a CPU takes half the time for it
         self.teacher.to(memory_format=torch.channels_last)
+
+    @property
+    def images_per_step(self) -> int:
+        """Over all processes."""
+        return max(int(self.batch_size * self.shots / TEN), 1)
+
+    def _check_shares(self) -> None:
+        """Refuses batches that the processes of a run cannot share.
+
+        Raises:
+            UserError: naming a ``model.batch_size`` whose batches they can.
+        """
+        size, world = self.images_per_step, self.trainer.world_size
+        if size % world == 0:
+            return
+        own = self.batch_size
+        steps = {key: int(key * self.shots / TEN) for key in range(1, 2 * own + world * TEN)}
+        shared = [key for key, images in steps.items() if images and images % world == 0]
+        raise UserError(
+            f"model.batch_size={own} is {size} images a step at model.shots={self.shots}, which {world}"
+            " processes cannot share evenly. Set"
+            f" model.batch_size={min(shared, key=lambda key: abs(key - own))}."
+        )
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -134,7 +184,10 @@ class FewShotDistiller(ClassifierModule):
     def few_batches(self, datamodule: LightningDataModule) -> list[Tensor]:
         """The few images as they are, normalised, in batches ``[b, C, H, W]`` on the module's device."""
         loader = images_of(datamodule).loader("train", shared=False)
-        return [batch["x"].to(self.device, self.dtype) for batch in loader]
+        batches = [batch["x"].to(self.device, self.dtype) for batch in loader]
+        if len(batches) > 1 and len(batches[-1]) == 1:  # of which batch normalisation can make nothing
+            batches[-2:] = [torch.cat(batches[-2:])]
+        return batches
 
 
 def norms_of(network: nn.Module) -> list[nn.Module]:

@@ -102,6 +102,9 @@ class FewShotFitNet(FewShotDistiller):
     def phase_epochs(self) -> int:
         return self.hint_epochs if self.phase == HINTS else self.epochs
 
+    def check_teacher(self, network: nn.Module) -> None:
+        paired_blocks(network, self.network.blocks(), self.in_channels, self.image_size)
+
     def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
         """Takes ``modules["teacher"]``.
 
@@ -111,7 +114,7 @@ class FewShotFitNet(FewShotDistiller):
         super().on_prerequisites(modules)
         blocks = self.network.blocks()
         self._teacher_blocks, self._teacher_shapes = paired_blocks(
-            self.teacher, blocks, self.in_channels, self.image_size
+            self.teacher.network, blocks, self.in_channels, self.image_size
         )
 
     def on_phase_start(self, datamodule: LightningDataModule) -> None:

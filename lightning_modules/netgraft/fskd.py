@@ -108,6 +108,9 @@ class FewShotFSKD(FewShotDistiller):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         raise RuntimeError("FewShotFSKD is computed, not trained")
 
+    def check_teacher(self, network: nn.Module) -> None:
+        paired_blocks(network, list(self.network), self.in_channels, self.image_size)
+
     def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
         """Takes ``modules["teacher"]``.
 
@@ -116,7 +119,7 @@ class FewShotFSKD(FewShotDistiller):
         """
         super().on_prerequisites(modules)
         self._teacher_blocks, _ = paired_blocks(
-            self.teacher, list(self.network), self.in_channels, self.image_size
+            self.teacher.network, list(self.network), self.in_channels, self.image_size
         )
         check_heads(self.network[-1], self._teacher_blocks[-1])
         for block in range(len(self.network) - 1):
@@ -136,7 +139,7 @@ class FewShotFSKD(FewShotDistiller):
             ``align/unexplained_block<n>``, the share of the variance of what leaves the teacher's block that
             the student's leaves unexplained on the images of the fit.
         """
-        self.teacher.to(self.device, self.dtype).eval()
+        self.to_device_of(trainer)
         self.network.eval()
         left = self.align([*self.few_batches(datamodule), *self._views(datamodule)])
         return {f"align/unexplained_block{block}": share for block, share in left.items()}

@@ -84,7 +84,7 @@ class Grafting:
 
     @torch.no_grad()
     def settle_norms(self, few: Sequence[Tensor], sets: Iterable[Sequence[int]]) -> None:
-        """Takes the running statistics of student blocks from images, as cumulative averages.
+        """Takes the running statistics of student blocks from images, all of which weigh alike.
 
         Args:
             few: batches of images without augmentation.
@@ -101,9 +101,12 @@ class Grafting:
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()  # type: ignore[operator]
-            norm.momentum = None  # type: ignore[assignment]  # the cumulative average
             norm.train()
+        seen = 0
         for x in few:
+            seen += len(x)
+            for norm in norms:
+                norm.momentum = len(x) / seen  # type: ignore[assignment]  # the cumulative average
             self.logits(self.cuts(x), joined)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -25,7 +25,11 @@ Series = tuple[np.ndarray, np.ndarray]
 
 
 @in_house_style
-def draw_phase_losses(rows: Sequence[Mapping[str, Any]], phases: Sequence[tuple[str, int, int]]) -> "Figure":
+def draw_phase_losses(
+    rows: Sequence[Mapping[str, Any]],
+    phases: Sequence[tuple[str, int, int]],
+    joins: Mapping[str, Sequence[int]],
+) -> "Figure":
     """Loss of every block alone, then of the joined network, on one axis of epochs; a band per phase.
 
     A loss of 0 has no place on a logarithmic axis: it is drawn on the lower edge and marked.
@@ -34,7 +38,8 @@ def draw_phase_losses(rows: Sequence[Mapping[str, Any]], phases: Sequence[tuple[
         rows: one mapping an epoch: ``epoch``, counted across phases, and any of ``train/loss_block<l>`` (mean
             loss per image of the graft of block l) and ``train/loss`` (of the joined network; ignored in
             phase ``stage1``). Numbers or text as read from a CSV file; what is missing is bridged.
-        phases: (name, first epoch, epoch after the last) in order; ``stage1``, ``join_<l>`` and any others.
+        phases: (name, first epoch, epoch after the last) in order; ``stage1`` and any others.
+        joins: the blocks that stand together in each of the others.
     """
     blocks = _block_numbers(rows)
     lines = [
@@ -53,7 +58,7 @@ def draw_phase_losses(rows: Sequence[Mapping[str, Any]], phases: Sequence[tuple[
         for name, colour, series in lines:
             _draw_line(axes, name, colour, series, floor)
         _label_edge(axes, values, floor)
-    _draw_bands(axes, phases, blocks, [series[0] for _, _, series in lines])
+    _draw_bands(axes, phases, joins, [series[0] for _, _, series in lines])
     axes.set_ylabel("Mean loss per image (log scale)")
     axes.set_xlabel("Epoch, counted across phases")
     handles, labels = axes.get_legend_handles_labels()
@@ -141,7 +146,7 @@ def _label_edge(axes: "Axes", values: np.ndarray, floor: float) -> None:
 def _draw_bands(
     axes: "Axes",
     phases: Sequence[tuple[str, int, int]],
-    blocks: Sequence[int],
+    joins: Mapping[str, Sequence[int]],
     epochs: Sequence[np.ndarray],
 ) -> None:
     """A band behind each phase and its name above, in as many rows as keep the names apart."""
@@ -161,7 +166,7 @@ def _draw_bands(
         if first - 0.5 > low:
             axes.axvline(first - 0.5, color=FAINT, linewidth=1.0, zorder=1)
         starts.append((first - 0.5 - low) / (high - low))
-    texts = [_phase_label(name, blocks) for name, _, _ in phases]
+    texts = [_phase_label(name, joins.get(name, ())) for name, _, _ in phases]
     places = _places(texts, starts)
     if any(row for _, row in places):
         texts = [text.removeprefix("blocks ") if text.endswith(" joined") else text for text in texts]
@@ -192,13 +197,13 @@ def _places(texts: Sequence[str], starts: Sequence[float]) -> list[tuple[float, 
     return places
 
 
-def _phase_label(name: str, blocks: Sequence[int]) -> str:
+def _phase_label(name: str, joined: Sequence[int]) -> str:
     if name == BLOCKS_ALONE:
         return "blocks alone"
-    join = re.fullmatch(r"join_(\d+)", name)
-    if not join:
+    if not joined:
         return name.replace("_", " ")
-    last = int(join[1])
-    # The first graft has no phase of its own: only its loss in stage 1 tells where the joined blocks begin.
-    earlier = [block for block in blocks if block < last]
-    return f"blocks {earlier[0]}–{last} joined" if earlier else f"joined up to block {last}"
+    if len(joined) == 1:
+        return f"block {joined[0]}"
+    first, last = joined[0], joined[-1]
+    whole = [*joined] == [*range(first, last + 1)]
+    return f"blocks {f'{first}–{last}' if whole else ', '.join(map(str, joined))} joined"

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from datamodules.images import ImageDataModule
 
 
+OWN_RATES = ("OneCycleLR", "CyclicLR")
+"""Schedules that do not begin at the optimiser's rates."""
+
+
 class NetGraft(FewShotDistiller):
     """Progressive network grafting (Shen et al., AAAI 2021, arXiv 2012.04915).
 
@@ -43,6 +47,10 @@ class NetGraft(FewShotDistiller):
     normalisation is re-estimated on the few images at the end of a phase; one number, the ratio of the
     teacher's mean logit norm to the student's on the few images, scales the student's logits at the end,
     which the loss leaves open.
+
+    The first weights of a head are those of its network: of a VGG the authors', N(0, 0.01^2) or what
+    ``linear_std`` says, of others torch's own. ``callbacks.best_weights.monitor=train/loss`` keeps the
+    weights of the epoch with the lowest few-shot loss in place of the last.
 
     Under DDP a step averages the processes' sums, where one process would add them up; Adam does not see the
     factor.
@@ -147,6 +155,12 @@ class NetGraft(FewShotDistiller):
                 f"model.optimizer.lr={optimizer['lr']} has no effect: model.lr_blocks, model.lr_adaption and"
                 " model.lr_stage2 are the learning rates. Take it away."
             )
+        if scheduler is not None and scheduler["name"] in OWN_RATES:
+            raise UserError(
+                f"model.scheduler.name={scheduler['name']} sets rates of its own in place of model.lr_blocks,"
+                " model.lr_adaption and model.lr_stage2. Take one that scales them, such as"
+                " CosineAnnealingLR."
+            )
         self.blocks = blocks
         self.loss = LOSSES[loss]
         self.stages = Stages(blocks, stage1, stage2, seed)
@@ -182,6 +196,11 @@ class NetGraft(FewShotDistiller):
         """The blocks that stage 1 still trains in this epoch."""
         return tuple(block for block in self.blocks if self.current_epoch < self.stage1_epochs[block])
 
+    def check_teacher(self, network: nn.Module) -> None:
+        own = self.network.network.blocks()
+        blocks, _ = paired_blocks(network, own, self.in_channels, self.image_size)
+        self.network.check_copies(blocks)
+
     def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
         """Takes ``modules["teacher"]``, makes the adaptions and copies the blocks that are not grafted.
 
@@ -190,7 +209,7 @@ class NetGraft(FewShotDistiller):
         """
         super().on_prerequisites(modules)
         own = self.network.network.blocks()
-        blocks, shapes = paired_blocks(self.teacher, own, self.in_channels, self.image_size)
+        blocks, shapes = paired_blocks(self.teacher.network, own, self.in_channels, self.image_size)
         self.network.fit_into(shapes)
         self.network.copy_blocks(blocks)
         self._grafting = Grafting(blocks, self.network)
@@ -282,7 +301,7 @@ class NetGraft(FewShotDistiller):
 
     def on_phase_end(self, trainer: Trainer, datamodule: LightningDataModule) -> dict[str, float]:
         """Re-estimates batch normalisation and measures what the phase has made, on the test set."""
-        self.teacher.to(self.device, self.dtype).eval()
+        self.to_device_of(trainer)
         few = self.few_batches(datamodule)
         self.grafting.settle_norms(few, [self.joined] if self.joined else [(block,) for block in self.blocks])
         self.network.eval()
@@ -295,6 +314,9 @@ class NetGraft(FewShotDistiller):
         if is_last:  # the whole student is compared anyway
             found[self.blocks], compared = self._compared(data)
             metrics = {"test/acc_teacher": self.report.teacher} | compared
+            costs = self.report.costs
+            metrics["graft/parameters"] = float(sum(row["student_parameters"] for row in costs))
+            metrics["graft/macs"] = float(sum(row["student_macs"] for row in costs))
         others = [joined for _, _, joined in measured if joined not in found]
         if others:
             accuracies = self.grafting.accuracies(data.loader("test", shared=False), others)
@@ -381,18 +403,21 @@ class NetGraft(FewShotDistiller):
             if end > first:
                 phases.append((phase, first, end))
             first = end
-        return draw_phase_losses(rows, phases) if phases else None
+        joins = dict(zip(reversed(self.phases), reversed(self.stages.joins), strict=False))
+        return draw_phase_losses(rows, phases, joins) if phases else None
 
     def figures(
         self, datamodule: LightningDataModule, published: dict[str, Any] | None
     ) -> Iterator[tuple[str, "Figure"]]:
         yield from super().figures(datamodule, published)
         data = images_of(datamodule)
-        few = data.splits["train"].images / data.max_pixel if self._teacher else None
-        yield from self.report.figures(data.class_names, few, self.shots)
+        if self._teacher:  # what is kept is of the run's own test, and not of a later one
+            few = data.splits["train"].images / data.max_pixel
+            yield from self.report.figures(data.class_names, few, self.shots)
 
 
 def _label(joined: Sequence[int], kind: str) -> str:
     numbers = ", ".join(map(str, joined))
     word = "block" if len(joined) == 1 else "blocks"
-    return f"{word} {numbers}" + (" joined" if kind != "graft" and len(joined) > 1 else "")
+    ending = {"graft": "", "naive": ", naive join", "joined": " joined"}[kind]
+    return f"{word} {numbers}" + (ending if len(joined) > 1 else "")

@@ -130,7 +130,7 @@ def _patch(label: str, colour: str) -> Any:
 
 
 @in_house_style
-def draw_agreement(cosines: np.ndarray, agreement: float) -> "Figure":
+def draw_agreement(cosines: np.ndarray, agreement: float, note: str = "") -> "Figure":
     """How close the student's logits point to the teacher's, image by image.
 
     Nearly all cosines are close to 1 and a few may be anywhere, so the axis begins where at most one in a
@@ -139,6 +139,7 @@ def draw_agreement(cosines: np.ndarray, agreement: float) -> "Figure":
     Args:
         cosines: ``[N]`` between the two networks' logits of an image; what is not finite is left out.
         agreement: share of images in [0, 1] for which both choose the same class.
+        note: what stands above the axis where no image lies outside of it.
     """
     cosines = np.ravel(cosines).astype(float)  # compared with edges that float32 would round
     cosines = np.clip(cosines[np.isfinite(cosines)], -1.0, 1.0)  # rounding may lead beyond
@@ -169,7 +170,7 @@ def draw_agreement(cosines: np.ndarray, agreement: float) -> "Figure":
         color=INK,
     )
     text = f"{outside:,} of {cosines.size:,} lie below {low:.6g}, the lowest at {cosines.min():.{digits}f}"
-    axes.set_title(text.replace("-", "−") if outside else "All images are within the axis")
+    axes.set_title(text.replace("-", "−") if outside else note)
     axes.set_xlim(low, 1.0)
     axes.ticklabel_format(axis="x", useOffset=False)
     axes.grid(visible=False, axis="x")

@@ -19,28 +19,30 @@ if TYPE_CHECKING:
 
 @dataclass
 class Report:
-    """Plain values that belong to a checkpoint, so that a run that continues tells the whole story.
+    """Values and tensors that belong to a checkpoint, so that a run that continues tells the whole story.
 
     Attributes:
         teacher: its accuracy on the test set.
         epochs: trained in each phase that is over.
         bars: label, accuracy and kind of every network measured after a phase.
         costs: rows of the table of parameters and MACs.
-        cosines: of the student's logits with the teacher's, one for each test image.
+        cosines: of the student's logits with the teacher's, ``[N]``, one for each test image.
         agreement: share of the test images that both take for the same class.
-        confusions: ``[C, C]`` counts of the student and of the teacher; empty before the end.
+        fold_error: largest difference that folding makes to a logit, as a share of the largest logit.
+        confusions: ``[2, C, C]`` counts of the student and of the teacher; empty before the end.
     """
 
     teacher: float = 0.0
     epochs: dict[str, int] = field(default_factory=dict)
     bars: list[tuple[str, float, str]] = field(default_factory=list)
     costs: list[dict[str, Any]] = field(default_factory=list)
-    cosines: list[float] = field(default_factory=list)
+    cosines: Tensor = field(default_factory=lambda: torch.empty(0))
     agreement: float = 0.0
-    confusions: list[list[list[int]]] = field(default_factory=list)
+    fold_error: float = 0.0
+    confusions: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
 
     def state(self) -> dict[str, Any]:
-        """As plain values."""
+        """As plain values and tensors."""
         return asdict(self)
 
     @classmethod
@@ -89,15 +91,16 @@ class Report:
             confusions += torch.stack([count_matches(y, one, num_classes) for one in answers])
             differences.append((unfolded - of_student).abs().max())
             sizes.append(unfolded.abs().max())
-        self.cosines = torch.cat(cosines).tolist()
+        self.cosines = torch.cat(cosines).cpu()
         self.agreement = float(torch.cat(matches).float().mean())
-        self.confusions = confusions.tolist()
+        self.confusions = confusions.cpu()
         self.teacher = float(confusions[1].trace() / confusions[1].sum())
         error, largest = float(torch.stack(differences).max()), float(torch.stack(sizes).max())
+        self.fold_error = error / largest if largest else error
         return float(torch.cat(right).float().mean()), {
             "graft/agreement": self.agreement,
-            "graft/cosine": sum(self.cosines) / len(self.cosines),
-            "graft/fold_error": error / largest if largest else error,
+            "graft/cosine": float(self.cosines.mean()),
+            "graft/fold_error": self.fold_error,
         }
 
     def figures(
@@ -111,18 +114,17 @@ class Report:
                 None where they are not at hand.
             shots: how many of each class.
         """
-        import numpy as np
-
         from lightning_modules.netgraft.difference_picture import draw_confusion_difference
         from lightning_modules.netgraft.pictures import draw_agreement, draw_grafted_accuracies
         from lightning_modules.netgraft.setting_pictures import draw_costs, draw_few_shots
 
         if self.bars:
             yield "accuracies", draw_grafted_accuracies(self.bars, self.teacher)
-        if self.cosines:
-            yield "agreement", draw_agreement(np.array(self.cosines), self.agreement)
-        if self.confusions:
-            student, teacher = np.array(self.confusions)
+        if len(self.cosines):
+            note = f"Folding the adaptions changed no logit by more than {self.fold_error:.0e} of the largest"
+            yield "agreement", draw_agreement(self.cosines.numpy(), self.agreement, note)
+        if len(self.confusions):
+            student, teacher = self.confusions.numpy()
             yield "confusion_difference", draw_confusion_difference(student, teacher, class_names)
         if self.costs:
             yield "costs", draw_costs(self.costs)

@@ -112,6 +112,19 @@ class GraftedStudent(nn.Module):
             teacher: its blocks.
 
         Raises:
+            UserError: as :meth:`check_copies`.
+        """
+        self.check_copies(teacher)
+        for number in self.copied:
+            self._blocks[number].load_state_dict(teacher[number].state_dict())
+
+    def check_copies(self, teacher: Sequence[nn.Module]) -> None:
+        """Refuses a teacher whose blocks cannot be copied where none is grafted.
+
+        Args:
+            teacher: its blocks.
+
+        Raises:
             UserError: if such a block is another one in the teacher.
         """
         for number in self.copied:
@@ -122,7 +135,6 @@ class GraftedStudent(nn.Module):
                     f"block {number} is not the same in student and teacher, so that it cannot be copied."
                     f" Name it in model.grafted, or give model.student the teacher's block there."
                 )
-            self._blocks[number].load_state_dict(source)
 
     def grafted_block(self, number: int, x: Tensor) -> Tensor:
         """``H_l`` of what enters the teacher's block l, ``[B, C, H, W]``: what leaves it, or the logits."""

@@ -123,8 +123,8 @@ def test_the_histogram_leaves_few_cosines_out_and_says_how_many():
     ],
 )
 def test_the_axis_of_cosines_suits_them_all(cosines, low):
-    figure = draw_agreement(np.array(cosines), 1.0)
-    assert "All images are within the axis" in text_of(figure)
+    figure = draw_agreement(np.array(cosines), 1.0, "what else is to be said")
+    assert "what else is to be said" in text_of(figure)
     assert figure.axes[0].get_xlim() == pytest.approx((low, 1.0), abs=1e-9)
     assert sum(bar.get_height() for bar in figure.axes[0].patches) == pytest.approx(100)
 
