@@ -253,3 +253,10 @@ def test_netgraft_s_presets_state_what_ten_images_of_each_class_gave(data: str) 
     published = composed("netgraft", data)["published"]
     assert (published["metric"], published["value"], published["spread"]) == ("test/acc", *TEN_SHOTS[data])
     assert "2012.04915" in published["source"]
+
+
+@pytest.mark.parametrize("data", TEN_SHOTS)
+def test_a_value_published_for_ten_images_stands_beside_no_other_number(data: str) -> None:
+    words = ["model=netgraft", f"data={data}"]
+    assert compose([*words, "model.shots=1"]).config["published"] is None
+    assert compose([*words, "model.shots=10"]).config["published"]["value"] == TEN_SHOTS[data][0]

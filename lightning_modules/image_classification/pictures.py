@@ -14,7 +14,8 @@ COLUMNS = 6
 AT_MOST = 24  # images in the grid
 NUMBERS_UP_TO = 20  # classes; beyond, a cell is too small for its number
 CELL_INCHES = 0.52
-LETTERS = 12  # of a class name that fit beside a cell and above an image
+LETTERS = 16  # of a class name that fit beside a cell
+LETTERS_ABOVE = 10  # and above an image, before a percentage
 
 
 @in_house_style
@@ -109,8 +110,8 @@ def draw_mistakes(
         axes.imshow(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels, cmap="gray", vmin=0.0, vmax=1.0)
         sure = probabilities[image, predicted[image]]
         true = probabilities[image, labels[image]]
-        title = f"{_short(class_names, predicted[image])}: {_percent(sure)}\n"
-        title += f"true {_short(class_names, labels[image])}: {_percent(true)}"
+        title = f"{_short(class_names, predicted[image], LETTERS_ABOVE)}: {_percent(sure)}\n"
+        title += f"true {_short(class_names, labels[image], LETTERS_ABOVE)}: {_percent(true)}"
         axes.set_title(title, color=INK, fontsize=8, pad=3)
         axes.text(
             0.0, -0.03, f"no. {index[image]}", transform=axes.transAxes, va="top", fontsize=8, color=MUTED
@@ -130,9 +131,9 @@ def _mistakes_title(wrong: int, total: int) -> str:
     )
 
 
-def _short(class_names: Sequence[str], index: int) -> str:
+def _short(class_names: Sequence[str], index: int, letters: int = LETTERS) -> str:
     name = class_label(class_names, index)
-    return name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…"
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def _percent(probability: float) -> str:

@@ -15,6 +15,7 @@ import hashlib
 import io
 import logging
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -153,7 +154,9 @@ class _Beginnings(tuple[str, ...]):
 def _read(content: bytes, path: Path) -> dict[str, Tensor]:
     log.info(f"weights of {path}, SHA-256 {hashlib.sha256(content).hexdigest()}")
     try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about sparse tensors; what matters is raised
+            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch's reader lets anything out, from IndexError to struct.error
         why = str(error).rpartition("WeightsUnpickler error: ")[2].strip().partition("\n")[0]
         raise UserError(

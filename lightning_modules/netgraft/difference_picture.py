@@ -16,7 +16,7 @@ WORSE, BETTER = PALETTE[5], PALETTE[0]
 NUMBERS_UP_TO = 20  # classes; beyond, a cell is too small for its number
 DECIMALS_UP_TO = 10
 CELL_INCHES = 0.52
-LETTERS = 12  # of a class name that fit beside a cell
+LETTERS = 16  # of a class name that fit beside a cell
 
 
 @in_house_style

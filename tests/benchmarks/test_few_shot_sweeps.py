@@ -70,7 +70,7 @@ def test_the_section_says_what_was_asked_for_and_shows_the_pictures(tmp_path: Pa
     (tmp_path / "few_shot.json").write_text(json.dumps(ROWS), encoding="utf-8")
     assert [path.name for path in few_shot_sweeps.draw_pictures(ROWS, tmp_path)] == ["netgraft_shots.png"]
     section = " ".join(few_shot_section(tmp_path).split())
-    assert "measured: 91.5 %, 71.5 and 61.5." in section
+    assert "measured: 91.5 %, 70.0 (over the runs with the same images and seeds) and 61.5." in section
     assert "2026-01-02, a processor, source 0123456789ab" in section
     assert "(benchmarks/results/netgraft_shots.png)" in section
 

@@ -171,6 +171,10 @@ def test_composing_makes_no_folder(conf: Path, monkeypatch: pytest.MonkeyPatch) 
         ("data.in_channels=${model.head}", ["Did you mean 'model.heads'?"]),
         ("data.in_channels=${twice:2}", ["data.in_channels is ${twice:2}", "Unsupported interpolation type"]),
         ("model", ["cannot read 'model'", "key=value"]),
+        (
+            "model.requires.teacher=[model=classifier,data=shapes]",
+            ['Quote each word of the list: \'model.requires.teacher=["model=classifier","data=shapes"]\''],
+        ),
         ("=3", ["cannot read '=3'"]),
         ("model=small,large", ["add -m to run one job for each", "python run.py -m model=small,large"]),
         ("seed=range(0,3)", ["add -m", "write seed=[...]"]),

@@ -190,6 +190,52 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path, how: str) -> None
     assert not (tmp_path / "mark").exists()
 
 
+def _changed(value: Tensor, how: str) -> Tensor:
+    match how:
+        case "sparse":
+            return value.flatten(1).to_sparse()
+        case "bool":
+            return value.bool()
+        case "complex":
+            return value.to(torch.complex64)
+        case "NaN":
+            return torch.full_like(value, torch.nan)
+    return value.to(torch.int8)
+
+
+@pytest.mark.parametrize("how", ["sparse", "bool", "complex", "NaN", "int8"])
+def test_tensors_that_are_no_weights_are_refused(tmp_path: Path, how: str) -> None:
+    made = network("vgg_small")
+    state = dict(made.state_dict())
+    name = next(iter(state))
+    state[name] = _changed(state[name], how)
+    with pytest.raises(UserError, match=rf"is of no use: {re.escape(name)} (is|holds)") as caught:
+        load(made, saved(tmp_path / "odd.pth", state), "vgg_small", tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_too_large_or_with_an_impossible_name_is_told_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.pth"
+    with path.open("wb") as file:
+        file.truncate(60 << 30)  # takes no place on the disk
+    with pytest.raises(UserError, match="larger than any file of weights"):
+        load(network("vgg_small"), str(path), "vgg_small", tmp_path)
+    with pytest.raises(UserError, match="there is no such file"):
+        load(network("vgg_small"), f"{'a' * 300}.pth", "vgg_small", tmp_path)
+
+
+def test_no_file_of_the_working_folder_takes_the_place_of_a_published_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("netgraft", "IMAGENET1K_V1"):
+        saved(tmp_path / name, network("vgg_small").state_dict())
+        with pytest.raises(UserError, match=r"is a vgg16 of 10|none are published for this network"):
+            load(network("vgg_small"), name, "vgg_small", tmp_path)
+
+
 @pytest.mark.parametrize("content", [b"", b"x", b"PK\3\4nothing", bytes(range(256))])
 def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "none.pth"

@@ -1,7 +1,9 @@
 """Training of NetGraft: phases, what moves in them and what does not, folding at the end."""
 
 import hashlib
+import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +16,13 @@ from harness.errors import UserError
 from harness.metrics_csv import MetricsCSV
 from harness.phases import fit_phases
 from harness.savepoints import read_savepoint
+from lightning_modules.image_classification.block_network import BlockNetwork
 from lightning_modules.image_classification.classifier import ImageClassifier
+from lightning_modules.netgraft.grafting import Grafting
+from lightning_modules.netgraft.losses import normalised_loss
 from lightning_modules.netgraft.module import NetGraft
+from lightning_modules.netgraft.student import GraftedStudent
+from run import run as run_command
 from tests.small_runs import FittedRun, assert_same_weights, configuration
 
 WORDS = (
@@ -420,3 +427,110 @@ def test_a_run_that_is_killed_in_any_phase_ends_as_an_unbroken_one(tmp_path: Pat
         assert states[0] == states[1]
         assert_same_weights(*tensors)
         assert again.test() == tested
+
+
+def test_one_block_is_the_whole_student_distilled_by_the_loss(tmp_path: Path) -> None:
+    class OneBlock(BlockNetwork):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+
+        def blocks(self) -> list[torch.nn.Module]:
+            return [self.body]
+
+    torch.manual_seed(0)
+    own, other = OneBlock(), OneBlock().eval().requires_grad_(False)
+    student = GraftedStudent(own, (0,), 1, 8, adaption_bias=True)
+    student.fit_into(student.shapes)
+    grafting = Grafting(other.blocks(), student)
+    (x,) = batches(1)
+    cuts = grafting.cuts(x)
+    loss = normalised_loss(grafting.logits(cuts, (0,)), cuts[-1])
+    assert torch.equal(loss, normalised_loss(own(x), other(x)))
+    (lone,) = grafting.lone_logits(cuts, (0,))
+    assert torch.equal(lone, own(x))
+
+
+def test_the_head_alone_can_become_the_teacher_s(tmp_path: Path) -> None:
+    """In evaluation mode both heads are affine, of a rank that the student's channels allow."""
+    words = (*VGG_WORDS, "model.stage2=none", "model.stage1_epochs=[1,1,300]", "model.lr_blocks=0.01")
+    words = (*words, "model.scale_lr=false", "model.lr_adaption=0.01")
+    run = fit(tmp_path / "run", *words, of=teacher(VGG))
+    last = metrics(run.folder)[-1]
+    assert float(last["train/loss_block3"]) < 0.01
+    assert run.record.metrics["test/acc_block_3"] == pytest.approx(
+        run.record.metrics["test/acc_teacher"], abs=0.05
+    )
+
+
+def test_what_follows_a_phase_runs_where_the_phase_ran(tmp_path: Path) -> None:
+    # after a fit Lightning moves the module to the CPU; the meta device stands for a GPU here
+    module = module_of(tmp_path=tmp_path)
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    module.to_device_of(trainer)
+    assert {p.device.type for p in module.parameters()} == {"meta"}
+    assert {p.device.type for p in module.teacher.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize(("shots", "world", "own"), [(3, 2, 64), (1, 2, 50), (10, 3, 64)])
+def test_batches_that_processes_cannot_share_are_told_with_a_size_that_they_can(
+    shots: int, world: int, own: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = module_of(f"model.shots={shots}", f"model.batch_size={own}", tmp_path=tmp_path)
+    monkeypatch.setattr(NetGraft, "trainer", SimpleNamespace(world_size=world))
+    with pytest.raises(UserError, match=f"which {world} processes cannot share evenly") as caught:
+        module._check_shares()
+    module.batch_size = int(str(caught.value).rpartition("model.batch_size=")[2].rstrip("."))
+    module._check_shares()
+
+
+def test_statistics_of_batch_normalisation_do_not_depend_on_the_batches(tmp_path: Path) -> None:
+    found = []
+    for size in (30, 13, 29):  # one batch; 13, 13 and 4; 29 and a rest of one image
+        run = fit(
+            tmp_path / f"run_{size}", f"data.batch_size={size}", "model.stage2=none", "model.stage1_epochs=1"
+        )
+        norm = run.module.network.block(0)[0][1]  # type: ignore[attr-defined,operator]
+        found.append(norm.running_mean)
+    torch.testing.assert_close(found[0], found[1], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found[0], found[2], atol=1e-5, rtol=1e-4)
+
+
+def test_schedules_with_rates_of_their_own_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="sets rates of its own"):
+        module_of("model.scheduler={name: OneCycleLR, max_lr: 0.05}", tmp_path=tmp_path)
+
+
+def test_the_weights_of_the_lowest_few_shot_loss_can_be_kept(tmp_path: Path) -> None:
+    words = ("model.stage2=none", "callbacks.best_weights.monitor=train/loss", "model.stage1_epochs=6")
+    run = fit(tmp_path / "run", *words)
+    rows = [float(row["train/loss"]) for row in metrics(run.folder)]
+    assert run.record.best_epochs["stage1"] == min(range(len(rows)), key=rows.__getitem__)
+
+
+def test_a_student_that_does_not_fit_is_told_before_the_teacher_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student = "{name: plain_cnn, width: 4, depth: 3, norm: batch, dropout: 0.0}"
+    words = ["model=netgraft", "data=digits", f"model.student={student}"]
+    assert run_command([*words, f"paths.runs={tmp_path / 'runs'}", "logger=csv", "hardware=cpu"]) == 2
+    told = capsys.readouterr().err
+    assert "model.student has 4 blocks and the teacher has 3" in told
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_the_stand_in_s_acceptance(tmp_path: Path) -> None:
+    """Section 5: at K = 5 at least .85, .4 above distillation from scratch, .3 above the naive join."""
+    words = [f"paths.runs={tmp_path}", "data=shapes", "model.shots=5", "logger=csv", "hardware=cpu"]
+    words.append("~callbacks.pictures")
+    for model in ("netgraft", "few_shot_kd"):
+        assert run_command([f"model={model}", *words]) == 0
+    found = {}
+    for model in ("netgraft", "few_shot_kd"):
+        (folder,) = (tmp_path / f"{model}_shapes").iterdir()
+        found[model] = json.loads((folder / "results.json").read_text())["metrics"]
+    reached = found["netgraft"]["test/acc"]
+    assert reached >= 0.85
+    assert reached >= found["few_shot_kd"]["test/acc"] + 0.4
+    assert reached >= found["netgraft"]["test/acc_naive_join"] + 0.3
