@@ -1,12 +1,14 @@
 """The settings of the published comparisons, typed from the specification."""
 
 import functools
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from harness.configuration.check import check
 from harness.configuration.compose import compose
 from harness.configuration.targets import KINDS, resolve_class
 
@@ -260,3 +262,16 @@ def test_a_value_published_for_ten_images_stands_beside_no_other_number(data: st
     words = ["model=netgraft", f"data={data}"]
     assert compose([*words, "model.shots=1"]).config["published"] is None
     assert compose([*words, "model.shots=10"]).config["published"]["value"] == TEN_SHOTS[data][0]
+
+
+def test_the_full_size_that_a_preset_speaks_of_is_a_good_command() -> None:
+    text = (CONF / "experiment" / "netgraft_cifar10_jpeg.yaml").read_text(encoding="utf-8")
+    lines = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#   ")]
+    joined = "".join(line.removesuffix("\\") for line in lines)
+    words = shlex.split(joined)
+    assert words[:2] == ["python", "run.py"]
+    composed = compose(words[2:])
+    check(composed.config, composed.choices)
+    own, published = composed.config["model"], compose(["model=netgraft", "data=cifar10"]).config["model"]
+    differing = {key for key in published if own[key] != published[key]}
+    assert differing <= {"seed"}, "everything else is as published"
