@@ -263,9 +263,12 @@ def _replaces(value: Any, key: str, tree: "DictConfig") -> bool:
     """Whether ``value`` is another network than the one at ``key``, whose settings then go with it."""
     from omegaconf import DictConfig, OmegaConf
 
+    if not isinstance(value, dict):
+        return False
     parent, _, name = key.rpartition(".")
     above = OmegaConf.select(tree, parent) if parent else tree
-    node = above.get(name) if isinstance(above, DictConfig) else None
+    # the node as it is written: what it refers to need not be there
+    node = above._get_node(name) if isinstance(above, DictConfig) else None
     return isinstance(node, DictConfig) and names_another(value, node, above, name)
 
 
