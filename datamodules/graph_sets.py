@@ -11,9 +11,12 @@ A batch is a dictionary with, for B graphs of together n nodes and m edges,
 - ``edge_ptr``: ``[n + 1]`` long, edges into node i are ``edge_ptr[i]:edge_ptr[i + 1]``;
 - ``reverse``: ``[m]`` long, the edge of the opposite direction; a self-loop is its own;
 - ``batch``: ``[n]`` long, graph of each node, ascending; ``ptr``: ``[B + 1]`` long, first node of each graph;
-- ``y``: the target, ``[B, ...]`` for graphs or ``[n]`` for nodes;
+- ``y``: the target, ``[B, ...]`` for graphs or ``[n, ...]`` for nodes;
 - ``index``: ``[B]`` long, number of each graph in the data set; ``fold``: ``[B]`` long, see below;
 - ``edge_factors``: ``[m, P]`` bool, which true relations each edge belongs to, where that is known.
+
+The nodes of graph b are ``ptr[b]:ptr[b + 1]``, its edges ``edge_ptr[ptr[b]]:edge_ptr[ptr[b + 1]]``, in one
+order whatever batch it is in: what was computed once for an edge can be kept by ``index`` and place.
 """
 
 from abc import abstractmethod
@@ -32,8 +35,8 @@ from datamodules.loaders import Batch, EpochBatchSampler, ResumableLoader
 from harness.errors import UserError
 
 Split = Literal["train", "val", "test"]
-Target = Literal["multi_label", "class", "value", "node_class"]
-"""What is to be predicted: several labels of a graph, its class, a number, or the class of each node."""
+Target = Literal["multi_label", "class", "value", "node_class", "node_multi_label"]
+"""What is to be predicted: labels of a graph, its class, a number; the class or the labels of each node."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +51,7 @@ class GraphSet:
         edge_ptr: ``[G + 1]`` long, first edge of each graph.
         in_degree: ``[N]`` int32, edges into each node.
         reverse: ``[M]`` int32, place within the graph's edges of the opposite edge.
-        y: ``[G]`` or ``[G, C]`` for graphs, ``[N]`` for nodes.
+        y: ``[G]`` or ``[G, C]`` for graphs, ``[N]`` or ``[N, C]`` for nodes.
         index: ``[G]`` long, number of each graph in the data set.
         fold: ``[G]`` long, the part of a cross-validation that each graph is tested in; zeros without one.
         edge_factors: ``[M, P]`` bool or None.
@@ -145,7 +148,7 @@ def make_graph_set(
         source: ``[M]``, one end of each edge, numbered over all graphs; both directions are given, no
             self-loop and no edge twice.
         target: ``[M]``, the other end.
-        y: ``[G, ...]`` or ``[N]``.
+        y: ``[G, ...]`` or ``[N, ...]``.
         edge_factors: ``[M, P]``, equal for both directions of an edge.
         self_loops: adds one to each node; it belongs to no factor.
 
@@ -307,7 +310,7 @@ class GraphSetDataModule(LightningDataModule):
                     f"data.in_channels={self.in_channels} is too narrow: {self.choice} has {types} node types"
                     f" or degrees. Set data.in_channels={types}."
                 )
-        if self.target == "multi_label":
+        if self.target in ("multi_label", "node_multi_label"):
             found["num_classes"] = parts[0].y.size(1)
         elif self.target in ("class", "node_class"):
             found["num_classes"] = 1 + max(int(part.y.max()) for part in parts)

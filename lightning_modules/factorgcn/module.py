@@ -19,7 +19,7 @@ from lightning_modules.factorgcn.network import FactorNetwork
 from lightning_modules.graph_prediction.batch import Graphs
 from lightning_modules.graph_prediction.module import Batch, GraphPredictor
 from lightning_modules.graph_prediction.networks import Frame, LayerOutput, check_network
-from lightning_modules.graph_prediction.targets import task_loss
+from lightning_modules.graph_prediction.targets import is_of_nodes, task_loss
 
 
 class FactorGCN(GraphPredictor):
@@ -72,7 +72,7 @@ class FactorGCN(GraphPredictor):
         self,
         in_channels: PositiveInt,
         num_classes: PositiveInt,
-        target: Literal["multi_label", "class", "value", "node_class"],
+        target: Literal["multi_label", "class", "value", "node_class", "node_multi_label"],
         folds: PositiveInt,
         protocol: Literal["gin", "holdout"],
         embedding_channels: PositiveInt | None,
@@ -120,7 +120,7 @@ class FactorGCN(GraphPredictor):
             residual=False,  # the authors' flag is without effect
             readout=readout,
             dropout=dropout,
-            of_nodes=target == "node_class",
+            of_nodes=is_of_nodes(target),
         )
         self.network = self.make_network()
         recognised = [number for number, count in enumerate(factors, start=1) if count > 1]

@@ -15,6 +15,7 @@ from lightning_modules.graph_prediction.layers import (
 )
 from lightning_modules.graph_prediction.module import GraphPredictor
 from lightning_modules.graph_prediction.networks import Frame, GraphNetwork, check_network
+from lightning_modules.graph_prediction.targets import is_of_nodes
 
 
 class GraphBaseline(GraphPredictor):
@@ -54,7 +55,7 @@ class GraphBaseline(GraphPredictor):
         self,
         in_channels: PositiveInt,
         num_classes: PositiveInt,
-        target: Literal["multi_label", "class", "value", "node_class"],
+        target: Literal["multi_label", "class", "value", "node_class", "node_multi_label"],
         folds: PositiveInt,
         protocol: Literal["gin", "holdout"],
         layer: Literal["mlp", "gcn", "gat", "gin", "disengcn"],
@@ -106,7 +107,7 @@ class GraphBaseline(GraphPredictor):
             residual=residual,
             readout=readout,
             dropout=dropout,
-            of_nodes=target == "node_class",
+            of_nodes=is_of_nodes(target),
         )
         self.network = self.make_network()
 

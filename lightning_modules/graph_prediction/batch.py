@@ -81,3 +81,18 @@ class Graphs:
         """Mean over the nodes of each graph, ``[n, F] -> [B, F]``; differentiable."""
         total = self.nodes.differentiable_sum(x)  # rounded after the division, not before
         return (total / self.sizes.to(total.dtype).unsqueeze(1)).to(x.dtype)
+
+
+def edge_places(batch: Mapping[str, Tensor], first_edge: Tensor) -> Tensor:
+    """Row of each edge in a table of all edges of a data set, graph after graph; ``[m]`` long.
+
+    What a frozen network says of an edge is the same in each epoch, so it can be computed once and looked up.
+    No value is read back to the CPU.
+
+    Args:
+        batch: with ``edge_index``, ``edge_ptr``, ``batch``, ``ptr`` and ``index``.
+        first_edge: ``[G]`` long, by ``index``, the row of each graph's first edge in the table.
+    """
+    target, starts = batch["edge_index"][1], batch["edge_ptr"][batch["ptr"][:-1]]
+    shift = first_edge[batch["index"]] - starts  # [B]; edges are sorted by target, so by graph
+    return torch.arange(len(target), device=target.device) + shift[batch["batch"][target]]

@@ -22,6 +22,8 @@ from lightning_modules.graph_prediction.networks import GraphNetwork, LayerOutpu
 from lightning_modules.graph_prediction.targets import (
     Target,
     in_order,
+    is_multi_label,
+    is_of_nodes,
     shown,
     target_metrics,
     task_loss,
@@ -290,7 +292,7 @@ class GraphPredictor(ExperimentModule):
         test, names = data.splits["test"], data.class_names
         values = torch.cat(outputs).tolist()
         truths = test.y.tolist()
-        if self.target == "node_class":
+        if is_of_nodes(self.target):
             sizes = test.ptr.diff()
             graph = test.index.repeat_interleave(sizes).tolist()
             node = (torch.arange(len(truths)) - test.ptr[:-1].repeat_interleave(sizes)).tolist()
@@ -303,7 +305,7 @@ class GraphPredictor(ExperimentModule):
             if self.target == "value":
                 yield key | {"true": f"{truth:.6f}", "predicted": f"{value[0]:.6f}"}
                 continue
-            if self.target == "multi_label":
+            if is_multi_label(self.target):
                 true, found = _joined(names, truth), _joined(names, [share > 0.5 for share in value])
             else:
                 true, found = names[truth], names[max(range(len(value)), key=value.__getitem__)]
@@ -317,7 +319,7 @@ class GraphPredictor(ExperimentModule):
 
         if self.folds > 1:
             return None if not self._kept.curves[0] else draw_folds(self._kept.curves, self.folds)
-        if self.target == "multi_label":
+        if is_multi_label(self.target):
             return training_curves(rows, metric="f1", metric_label="Micro-F1 (%)")
         if self.target == "value":
             return training_curves(rows, metric="mae", metric_label="Mean absolute error", factor=1.0)

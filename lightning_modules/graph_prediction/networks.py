@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from harness.errors import UserError
 from lightning_modules.graph_prediction.batch import Graphs
 from lightning_modules.graph_prediction.readouts import JumpingReadout, MeanReadout, MLPReadout
-from lightning_modules.graph_prediction.targets import Target
+from lightning_modules.graph_prediction.targets import Target, is_of_nodes
 from lightning_modules.node_classification.dense import elu
 
 Activation = Literal["relu", "leaky_relu", "tanh", "elu"]
@@ -133,9 +133,10 @@ def check_network(target: Target, readout: Readout, measured_layer: int, num_lay
     Raises:
         UserError: the readout cannot give what is asked for, or there is no layer to measure.
     """
-    if target == "node_class" and readout != "mlp":
+    if is_of_nodes(target) and readout != "mlp":
         raise UserError(
-            f"model.readout={readout} predicts whole graphs, and the data ask for each node's class."
+            f"model.readout={readout} predicts whole graphs, and the data ask for each node's"
+            f" {'class' if target == 'node_class' else 'labels'}."
             " Use model.readout=mlp."
         )
     if measured_layer > num_layers:

@@ -1,4 +1,4 @@
-"""Losses and metrics of what is predicted: several labels, a class, a number, or the class of each node."""
+"""Losses and metrics of what is predicted: labels, class or number of a graph; class or labels of a node."""
 
 from typing import Any, Literal
 
@@ -8,22 +8,32 @@ from torch import Tensor
 from torchmetrics import MeanAbsoluteError, MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MultilabelExactMatch, MultilabelF1Score
 
-Target = Literal["multi_label", "class", "value", "node_class"]
+Target = Literal["multi_label", "class", "value", "node_class", "node_multi_label"]
+
+
+def is_of_nodes(target: Target) -> bool:
+    """Whether each node has a target of its own."""
+    return target in ("node_class", "node_multi_label")
+
+
+def is_multi_label(target: Target) -> bool:
+    """Whether any number of the labels may be present at once."""
+    return target in ("multi_label", "node_multi_label")
 
 
 def task_loss(target: Target, predicted: Tensor, y: Tensor) -> Tensor:
     """What training minimises, a scalar.
 
-    Binary cross-entropy averaged over labels; cross-entropy; absolute difference; or, of nodes,
+    Binary cross-entropy averaged over labels; cross-entropy; absolute difference; or, of classes of nodes,
     cross-entropy weighted by 1 minus each class's share of the batch (benchmarking-gnns, arXiv 2003.00982).
 
     Args:
-        target: which of the four.
+        target: which of the five.
         predicted: logits ``[B, C]`` or ``[n, C]``; of a number ``[B, 1]``.
-        y: ``[B, C]`` of 0 and 1; ``[B]`` long; ``[B]`` float; ``[n]`` long.
+        y: ``[B, C]`` or ``[n, C]`` of 0 and 1; ``[B]`` long; ``[B]`` float; ``[n]`` long.
     """
     predicted = predicted.to(torch.promote_types(predicted.dtype, torch.float32))
-    if target == "multi_label":
+    if is_multi_label(target):
         return F.binary_cross_entropy_with_logits(predicted, y.to(predicted.dtype))
     if target == "class":
         return F.cross_entropy(predicted, y)
@@ -39,11 +49,11 @@ def task_loss(target: Target, predicted: Tensor, y: Tensor) -> Tensor:
 def target_metrics(target: Target, split: str, num_classes: int) -> MetricCollection:
     """Metrics of a split.
 
-    ``f1`` (micro) and ``acc`` (all labels of a graph right); ``acc``; ``mae``; of nodes ``acc``, the mean of
-    the classes' recalls.
+    ``f1`` (micro) and ``acc`` (all labels of a graph or node right); ``acc``; ``mae``; of classes of nodes
+    ``acc``, the mean of the classes' recalls.
     """
     metrics: dict[str, Any] = {}
-    if target == "multi_label":
+    if is_multi_label(target):
         metrics["f1"] = MultilabelF1Score(num_classes, average="micro", validate_args=False)
         metrics["acc"] = MultilabelExactMatch(num_classes, validate_args=False)
     elif target == "value":
@@ -78,7 +88,7 @@ def update_metrics(
         if name == "loss":
             # once per graph or node: torchmetrics ignores a weight where it does not look for NaN
             metric.update(loss.expand(len(y)))
-        elif target == "multi_label":
+        elif is_multi_label(target):
             metric.update((predicted > 0).long(), y.long())  # a logit above 0; torchmetrics would guess
         elif target == "value":
             metric.update(predicted.squeeze(1).float(), y.float())
@@ -89,6 +99,6 @@ def update_metrics(
 def shown(target: Target, predicted: Tensor) -> Tensor:
     """What a prediction is shown as: probabilities of labels or classes, or the number itself."""
     predicted = predicted.float()
-    if target == "multi_label":
+    if is_multi_label(target):
         return predicted.sigmoid()
     return predicted if target == "value" else predicted.softmax(dim=-1)

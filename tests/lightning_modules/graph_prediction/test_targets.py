@@ -1,12 +1,16 @@
-"""Losses and metrics of the four kinds of targets, by hand."""
+"""Losses and metrics of the five kinds of targets, by hand."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
 
 from lightning_modules.graph_prediction.targets import (
+    Target,
     in_order,
+    is_multi_label,
+    is_of_nodes,
     shown,
     target_metrics,
     task_loss,
@@ -37,15 +41,29 @@ def test_numbers_are_judged_by_their_absolute_difference() -> None:
     assert metrics.compute()["val/mae"] == 1.5
 
 
-def test_labels_are_present_where_their_logit_is_above_zero() -> None:
+@pytest.mark.parametrize("target", ["multi_label", "node_multi_label"])
+def test_labels_are_present_where_their_logit_is_above_zero(target: Target) -> None:
     # 0.3 is a logit here, a probability to whoever guesses
     predicted, y = torch.tensor([[0.3, -0.2], [0.1, 0.4]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
-    metrics = target_metrics("multi_label", "test", 2)
-    update_metrics(metrics, "multi_label", torch.tensor(0.5), predicted, y)
+    metrics = target_metrics(target, "test", 2)
+    update_metrics(metrics, target, torch.tensor(0.5), predicted, y)
     found = metrics.compute()
     assert found["test/f1"].item() == pytest.approx(2 * 2 / (2 * 2 + 1 + 0))
     assert found["test/acc"] == 0.5
     assert list(in_order(found)) == ["test/f1", "test/acc", "test/loss"]
+
+
+@pytest.mark.parametrize("target", ["multi_label", "node_multi_label"])
+def test_the_loss_of_labels_is_the_mean_over_all_of_them(target: Target) -> None:
+    predicted, y = torch.tensor([[2.0, 0.0], [-1.0, 0.0]]), torch.tensor([[1, 0], [1, 1]])
+    each = [math.log(1 + math.exp(-2)), math.log(2), math.log(1 + math.e), math.log(2)]
+    assert task_loss(target, predicted, y).item() == pytest.approx(sum(each) / 4, rel=1e-6)
+    assert torch.equal(shown(target, predicted), predicted.sigmoid())
+
+
+def test_a_target_says_whose_it_is_and_whether_labels_exclude_each_other() -> None:
+    assert [is_of_nodes(target) for target in get_args(Target)] == [False, False, False, True, True]
+    assert [is_multi_label(target) for target in get_args(Target)] == [True, False, False, False, True]
 
 
 def test_the_accuracy_of_nodes_is_the_mean_of_the_classes_recalls() -> None:
