@@ -57,10 +57,11 @@ class EpochBatchSampler:
         rank: number of this process; None asks torch.distributed.
         world: number of processes; None asks torch.distributed.
         batch_key: the key that sets ``batch_size``, for messages.
+        drop_last: in training, leaves out the last batch of an epoch where it is smaller than the others.
 
     Raises:
         UserError: the processes cannot share the batches: ``batch_size`` is no multiple of ``world`` in
-            training, or there are fewer samples than processes.
+            training, or there are fewer samples than processes; or ``drop_last`` leaves no batch.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class EpochBatchSampler:
         rank: int | None = None,
         world: int | None = None,
         batch_key: str = "data.batch_size",
+        drop_last: bool = False,
     ) -> None:
         self.num_samples = num_samples
         self.batch_size = batch_size
@@ -82,6 +84,7 @@ class EpochBatchSampler:
         self.epoch = self.first_epoch = first_epoch
         self.rank = _rank() if rank is None else rank
         self.world = _world() if world is None else world
+        self.drop_last = drop_last and training
         if training and batch_size % self.world:
             below = batch_size - batch_size % self.world
             raise UserError(
@@ -93,14 +96,19 @@ class EpochBatchSampler:
                 f"hardware: {self.world} processes cannot share a set of {num_samples} samples."
                 f" Set hardware.devices to at most {max(num_samples, 1)}."
             )
+        if self.drop_last and num_samples < batch_size:
+            raise UserError(
+                f"data.drop_last=true leaves no batch: {batch_key}={batch_size}, and there are {num_samples}"
+                f" samples. Set {batch_key} to at most {num_samples}, or data.drop_last=false."
+            )
         self._starts = self._batch_starts()
 
     def _batch_starts(self) -> list[int]:
         """Where each batch begins in the order."""
         starts = list(range(0, self.num_samples, self.batch_size))
-        if self.num_samples - starts[-1] < self.world:
-            # Too few for a share each. In training they are the samples left out; in evaluation they go to
-            # the batch before, which becomes that little longer.
+        if self.num_samples - starts[-1] < (self.batch_size if self.drop_last else self.world):
+            # Too few for a share each, or for a batch that has to be whole. In training they are the samples
+            # left out; in evaluation they go to the batch before, which becomes that little longer.
             starts.pop()
         return starts
 

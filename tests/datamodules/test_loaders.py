@@ -150,6 +150,22 @@ def test_a_batch_that_the_processes_cannot_share_is_refused() -> None:
         sampler(num_samples=1, rank=0, world=2)
 
 
+def test_a_last_batch_that_is_smaller_can_be_left_out() -> None:
+    whole, dropped = sampler(), sampler(drop_last=True)
+    assert len(dropped) == 2
+    assert order(dropped, 3) == order(whole, 3)[:2]
+    assert order(sampler(8, drop_last=True)) == order(sampler(8)), "it is not smaller"
+    evaluated = {"training": False, "drop_last": True}
+    assert flat(order(sampler(**evaluated))) == list(range(10)), "all are tested"
+    ranks = [order(sampler(drop_last=True, rank=rank, world=2), 3) for rank in (0, 1)]
+    assert [flat(shares) for shares in zip(*ranks, strict=True)] == order(dropped, 3)
+
+
+def test_leaving_out_the_only_batch_is_refused() -> None:
+    with pytest.raises(UserError, match=r"data\.drop_last=true leaves no batch.*to at most 3, or data"):
+        sampler(3, drop_last=True)
+
+
 @pytest.mark.parametrize("epoch", [0, 3])
 @pytest.mark.parametrize("batch", [0, 1, 2])
 def test_a_loader_begins_where_its_state_says(make: Make, epoch: int, batch: int) -> None:
