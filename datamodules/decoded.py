@@ -26,6 +26,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from datamodules.images import DEVICE_BYTES
+from datamodules.kept_arrays import intact, write_array
 from harness.errors import UserError
 
 log = logging.getLogger("tenfold")
@@ -193,8 +194,8 @@ def decoded_images(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):
-            if not _intact(path, shape):
-                _write(path, shape, make)
+            if not intact(path, np.dtype(np.uint8), shape):
+                write_array(path, np.dtype(np.uint8), shape, make)
     except OSError as error:
         if math.prod(shape) > DEVICE_BYTES:
             raise UserError(
@@ -207,37 +208,3 @@ def decoded_images(
         return torch.from_numpy(images)
     # "c": pages that are written to are copied, which torch wants to be possible although nobody writes
     return torch.from_numpy(np.load(path, mmap_mode="c" if path.stat().st_size > DEVICE_BYTES else None))
-
-
-def _intact(path: Path, shape: tuple[int, ...]) -> bool:
-    """Whether the file holds the array it did when it was made."""
-    recorded = path.with_suffix(".sha256")
-    if not path.is_file() or not recorded.is_file():
-        return False
-    try:
-        mapped = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError):
-        return False
-    if mapped.shape != shape or mapped.dtype != np.uint8:
-        return False
-    # a large one is not read here: a change of its length, which a full disk makes, has just been excluded
-    large = path.stat().st_size > DEVICE_BYTES
-    return large or _sha256(path) == recorded.read_text(encoding="ascii").strip()
-
-
-def _write(path: Path, shape: tuple[int, ...], make: Callable[[NDArray[np.uint8]], None]) -> None:
-    part = path.with_suffix(".part")
-    try:
-        images = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
-        make(images)
-        images.flush()
-        del images
-        path.with_suffix(".sha256").write_text(_sha256(part) + "\n", encoding="ascii")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

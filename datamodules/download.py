@@ -27,7 +27,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock
 
@@ -144,16 +144,29 @@ def read_verified(name: str, file: RemoteFile, root: str, cache: str) -> bytes:
     Raises:
         UserError: the file is missing, or its SHA-256 is not an accepted one or the one recorded.
     """
-    path = locate(file, root, cache)
-    if path is None:
-        raise UserError(
-            f"{_labelled(name)}: {file.path} is neither under paths.data={root} nor under"
-            f" paths.cache={cache}. "
-            "Call prepare_data() first: it fetches what is missing."
-        )
+    path = _path_of(name, file, root, cache)
     content = path.read_bytes()
     _verify(name, file, path, hashlib.sha256(content).hexdigest(), cache)
     return content
+
+
+@contextlib.contextmanager
+def open_verified(name: str, file: RemoteFile, root: str, cache: str) -> Iterator[BinaryIO]:
+    """``file``, open for reading and hashed already: for one that is too large for memory.
+
+    Args:
+        name: the ``data=`` choice, for messages.
+        file: which file; it must have been fetched.
+        root: folder of data sets.
+        cache: second place to look.
+
+    Raises:
+        UserError: as :func:`read_verified`.
+    """
+    with _path_of(name, file, root, cache).open("rb") as stream:
+        _verify(name, file, Path(stream.name), hashlib.file_digest(stream, "sha256").hexdigest(), cache)
+        stream.seek(0)
+        yield stream
 
 
 def locate(file: RemoteFile, root: str, cache: str) -> Path | None:
@@ -163,6 +176,17 @@ def locate(file: RemoteFile, root: str, cache: str) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def _path_of(name: str, file: RemoteFile, root: str, cache: str) -> Path:
+    path = locate(file, root, cache)
+    if path is None:
+        raise UserError(
+            f"{_labelled(name)}: {file.path} is neither under paths.data={root} nor under"
+            f" paths.cache={cache}. "
+            "Call prepare_data() first: it fetches what is missing."
+        )
+    return path
 
 
 def _labelled(name: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from datamodules.download import Patience, RemoteFile, fetch, read_verified
+from datamodules.download import Patience, RemoteFile, fetch, open_verified, read_verified
 from harness.errors import UserError
 
 CONTENT = bytes(range(256)) * 4000  # about 1 MB: several chunks
@@ -326,6 +326,20 @@ def test_read_verified_returns_the_content_or_refuses_it(folders: tuple[str, str
     path.write_bytes(CONTENT + b"!")
     with pytest.raises(UserError, match="altered or truncated"):
         read_verified("toy", file, *folders)
+
+
+def test_a_verified_file_is_open_at_its_beginning(folders: tuple[str, str]) -> None:
+    file = RemoteFile("set/raw/file.bin", "https://example.org/file.bin", (SHA256,))
+    with pytest.raises(UserError, match="prepare_data"), open_verified("toy", file, *folders):
+        pass
+    path = Path(folders[1]) / file.path
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT)
+    with open_verified("toy", file, *folders) as stream:
+        assert stream.read() == CONTENT
+    path.write_bytes(CONTENT[:-1])
+    with pytest.raises(UserError, match="not the published file"), open_verified("toy", file, *folders):
+        pass
 
 
 def test_any_of_several_known_hashes_is_accepted(folders: tuple[str, str]) -> None:
