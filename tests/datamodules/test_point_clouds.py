@@ -1,10 +1,13 @@
 """Sets of labelled point clouds: splits, batches, augmentation, resumed and shared epochs."""
 
+import inspect
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from datamodules.point_clouds import (
     SCALE,
@@ -17,8 +20,10 @@ from datamodules.point_clouds import (
     in_unit_sphere,
     num_draws,
 )
+from harness.configuration.targets import KINDS, resolve_class
 from harness.errors import UserError
 
+CONF = Path(__file__).parents[2] / "conf" / "data"
 POINTS = 16
 
 
@@ -160,3 +165,13 @@ def test_validation_clouds_are_those_of_the_training_set_each_class_with_its_sha
     assert set(hold_out_clouds("toy", train, test, 0, 0)) == {"train", "test"}
     with pytest.raises(UserError, match=r"data\.num_val=30 leaves no cloud.*Try data\.num_val=3"):
         hold_out_clouds("toy", train, test, 30, 0)
+
+
+@pytest.mark.parametrize("name", ["mini_modelnet", "modelnet40", "modelnet10"])
+def test_the_keys_of_a_set_s_file_are_its_constructor_s_arguments(name: str) -> None:
+    settings = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+    kind = resolve_class(settings.pop("_target_"), KINDS["data"], "data")
+    assert list(settings) == [key for key in inspect.signature(kind).parameters if key != "self"]
+    made = kind(**settings | {"seed": 0})
+    assert made.tasks == ("point_cloud_classification",)
+    assert len(made.class_names) == made.num_classes

@@ -61,6 +61,30 @@ def test_a_training_step_gives_every_parameter_a_finite_gradient(model: str) -> 
     assert all(p.grad.isfinite().all() for p in module.network.parameters() if p.grad is not None)
 
 
+@pytest.mark.parametrize("model", ["factorgcn", *BASELINES])
+def test_labels_of_nodes_are_trained_tested_and_predicted(model: str, tmp_path: Path) -> None:
+    words = (f"model={model}", "data=mini_ppi", "model.readout=mlp", "trainer.max_epochs=1")
+    trained = fit(tmp_path, *words)
+    assert 0 <= trained.test()["test/f1"] <= 1
+    module, data = trained.module, trained.datamodule
+    assert isinstance(module, GraphPredictor)
+    outputs = [module.predict_step(batch, 0) for batch in data.predict_dataloader()]
+    rows = list(module.prediction_rows(outputs, data))
+    assert [(row["graph"], row["node"]) for row in rows] == [(g, n) for g in (10, 11) for n in range(120)]
+    y = data.splits["test"].y  # type: ignore[attr-defined]
+    assert rows[7]["true"] == "+".join(str(label) for label in range(10) if y[7, label])
+    present = [label for label in range(10) if float(rows[7][f"p({label})"]) > 0.5]
+    assert rows[7]["predicted"] == "+".join(map(str, present))
+
+
+def test_whole_graphs_are_not_read_out_where_nodes_are_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refusal(tmp_path, capsys, "model=graph_gcn", "data=mini_ppi")
+    assert "model.readout=mean predicts whole graphs" in error
+    assert "each node's labels. Use model.readout=mlp" in error
+
+
 @pytest.mark.parametrize("words", [("model.factors=[4,1]",), ("model.discriminator_weight=0",)])
 def test_what_is_trained_gets_a_gradient_in_every_step_as_ddp_demands(words: tuple[str, ...]) -> None:
     config = configuration("model=factorgcn", *SMALL, *words)
