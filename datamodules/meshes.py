@@ -63,7 +63,7 @@ def _parsed(text: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def _numbers(text: str) -> NDArray[np.float64]:
-    """All numbers of a text, ten times as fast as by splitting it."""
+    """All numbers of a text, without a Python object for each: a mesh may have a million."""
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning

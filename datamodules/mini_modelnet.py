@@ -7,6 +7,7 @@ do not touch. Long axes lie along x where there is one, so that turning the soli
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from datamodules.meshes import sample_surface
-from datamodules.point_clouds import Augment, PointCloudDataModule, PointClouds, Split, in_unit_sphere
+from datamodules.point_clouds import PointCloudDataModule, PointClouds, Split, in_unit_sphere
 from harness.annotations import NonNegativeInt, PositiveInt
 
 Points = NDArray[np.float64]
@@ -56,7 +57,7 @@ class MiniModelNetDataModule(PointCloudDataModule):
         test_per_class: PositiveInt,
         cloud_seed: NonNegativeInt,
         batch_size: PositiveInt,
-        augment: Augment,
+        augment: Literal["none", "scale_shift", "scale_shift_shuffle"],
         drop_last: bool,
         seed: NonNegativeInt,
     ) -> None:

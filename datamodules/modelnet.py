@@ -36,7 +36,7 @@ from datamodules.modelnet_files import (
     read_hdf5,
     sample_mesh,
 )
-from datamodules.point_clouds import Augment, PointCloudDataModule, PointClouds, Split, hold_out_clouds
+from datamodules.point_clouds import PointCloudDataModule, PointClouds, Split, hold_out_clouds
 from harness.annotations import NonNegativeInt, PositiveInt
 from harness.errors import UserError
 
@@ -130,7 +130,7 @@ class ModelNetDataModule(PointCloudDataModule):
         split_seed: NonNegativeInt,
         sample_seed: NonNegativeInt,
         batch_size: PositiveInt,
-        augment: Augment,
+        augment: Literal["none", "scale_shift", "scale_shift_shuffle"],
         drop_last: bool,
         seed: NonNegativeInt,
     ) -> None:
@@ -256,7 +256,7 @@ class ModelNetDataModule(PointCloudDataModule):
             )
         train, test = ([name for name in meshes.names if name.split("/")[1] == part] for part in PARTS)
         self._check_counts(label, (len(train), len(test)), self._set.meshes)
-        log.info("data=%s: drawing points from %d meshes, once", self.choice, len(meshes.names))
+        log.info("data=%s: drawing points of %d meshes, once, in minutes", self.choice, len(meshes.names))
 
         def make(rows: NDArray[Any]) -> None:
             for number, name in enumerate([*train, *test]):
