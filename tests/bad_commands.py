@@ -65,7 +65,7 @@ def twice(draw: st.DrawFn) -> Mistake:
     if draw(st.booleans()):
         return Mistake(draw(among_good(pair, word, word)), (word[1:],))
     key, value = draw(
-        st.sampled_from([("seed", "-1"), ("model.dropout", "2"), ("trainer.max_epochs", "many")])
+        st.sampled_from([("seed", "-1"), ("model.optimizer.lr", "-2"), ("trainer.max_epochs", "many")])
     )
     words = draw(among_good(pair, f"{key}=1"))
     return Mistake((*words, f"{key}={value}"), (key, value))

@@ -304,7 +304,8 @@ def references(draw: st.DrawFn) -> Mistake:
         )
     )
     named = reference if reference != "???" else ""
-    edits = changed(file, rf"^{key}:.*", f"{key}: {reference}")
+    # with what is written below the key, where its value is a group of lines
+    edits = changed(file, rf"^{key}:.*(\n +.*)*", f"{key}: {reference}")
     return Mistake(command(pair, "~experiment"), (f"{place}{key}", named), edits)
 
 

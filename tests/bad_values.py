@@ -248,7 +248,7 @@ def circles(draw: st.DrawFn) -> Mistake:
     pair = draw(pairs)
     keys = draw(
         st.lists(
-            st.sampled_from(["seed", "model.dropout", "trainer.max_epochs", "data.num_classes", "ckpt"]),
+            st.sampled_from(["seed", "model.optimizer.lr", "trainer.max_epochs", "data.num_classes", "ckpt"]),
             min_size=2,
             max_size=3,
             unique=True,

@@ -136,7 +136,7 @@ def unreadable_keys(draw: st.DrawFn) -> Mistake:
 def very_long(draw: st.DrawFn) -> Mistake:
     pair = draw(pairs)
     key = draw(
-        st.sampled_from(["seed", "model.dropout", "mode", "trainer.max_epochs", "hardware.accelerator"])
+        st.sampled_from(["seed", "model.optimizer.lr", "mode", "trainer.max_epochs", "hardware.accelerator"])
     )
     unit = draw(st.sampled_from(["x", "9", "[", "ab ", "-", "1.", "'", "${", "é"]))
     size = draw(st.sampled_from([300, 5_000]))

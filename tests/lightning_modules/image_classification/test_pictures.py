@@ -11,7 +11,7 @@ def test_confusion_counts_what_is_right_and_names_the_commonest_mistake():
     assert "16 of 20 test images" in text
     assert "t shirt is taken for trouser" in text
     assert "Mistakes (% of the true class)" in text
-    assert "an ankle bo…" in text
+    assert "an ankle boot o…" in text
 
 
 def test_confusion_of_a_perfect_classifier_has_no_scale_for_mistakes():

@@ -31,7 +31,7 @@ def test_the_headline_names_the_class_that_lost_most():
     # 149 of 170 against 160 of 170
     assert "The student is 6.5 points below its teacher" in text
     assert "no class loses more than t shirt, from 90.0 to 80.0 %" in text
-    assert "an ankle bo…" in text
+    assert "an ankle boot o…" in text
     assert "← worse (points of the true class) better →" in text
 
 
