@@ -89,7 +89,7 @@ METHODS = [
     Method("stage1_shapes", "stage 1 only", "netgraft", "shapes", ("model.stage2=none",)),
     Method("random_shapes", "joined in random order", "netgraft", "shapes", ("model.stage2=random",)),
     Method("at_once_shapes", "joined at once", "netgraft", "shapes", ("model.stage2=at_once",)),
-    Method("mse_shapes", "squared loss of the logits", "netgraft", "shapes", ("model.loss=mse",)),
+    Method("mse_shapes", "squared loss", "netgraft", "shapes", ("model.loss=mse",)),
     Method("direct_shapes", "direct suffix", "netgraft", "shapes", DIRECT),
     Method(
         "student_shapes",

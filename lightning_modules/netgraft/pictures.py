@@ -27,6 +27,7 @@ NUMBER_PERCENT = 18.0  # of the axis that a number takes
 BINS = 40
 OUTSIDE_PERCENT = 1.0  # of the cosines that may lie outside the axis
 METHOD_COLOURS = (PALETTE[2], PALETTE[0], PALETTE[1], PALETTE[3], PALETTE[4], PALETTE[6], PALETTE[7])
+LINES, MARKERS = ("-", "--"), ("o", "s")
 PUBLISHED_COLOUR = PALETTE[5]
 
 
@@ -215,7 +216,9 @@ def draw_shots(
     for place, (method, points) in enumerate(curves.items()):
         label = f"{method.replace('_', ' ')} ({_runs(points)})"
         colour = METHOD_COLOURS[place % len(METHOD_COLOURS)]
-        _draw_points(axes, [point[:3] for point in points], label, color=colour, marker="o", zorder=3)
+        again = place // len(METHOD_COLOURS)  # the colours go round: lines and markers then tell them apart
+        style: dict[str, Any] = {"linestyle": LINES[again % 2], "marker": MARKERS[again % 2]}
+        _draw_points(axes, [point[:3] for point in points], label, color=colour, zorder=3, **style)
     style = {"color": PUBLISHED_COLOUR, "marker": "D", "markerfacecolor": "white", "linestyle": "none"}
     _draw_points(axes, published, "published", zorder=4, **style)
     if teacher is not None:
