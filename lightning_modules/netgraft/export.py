@@ -64,8 +64,7 @@ def _write_onnx(student: nn.Module, example: Tensor, path: Path) -> Tensor:
     if missing:
         raise UserError(
             f"model.export=onnx needs {', '.join(missing)}: pip install 'tenfold[onnx]'. model.export=torch"
-            " needs"
-            " nothing more."
+            " needs nothing more."
         )
     import onnxruntime
 

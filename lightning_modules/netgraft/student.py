@@ -194,8 +194,7 @@ def check_cuts(student: Sequence[Sequence[int]], teacher: Sequence[Sequence[int]
         if [*one[1:]] != [*two[1:]]:
             raise UserError(
                 f"model.student: block {cut - 1} gives {_maps(one)} and the teacher's {_maps(two)}: a graft"
-                " needs"
-                " equal ones. Give the student the teacher's strides."
+                " needs equal ones. Give the student the teacher's strides."
             )
 
 
