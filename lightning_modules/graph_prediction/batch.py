@@ -96,3 +96,12 @@ def edge_places(batch: Mapping[str, Tensor], first_edge: Tensor) -> Tensor:
     target, starts = batch["edge_index"][1], batch["edge_ptr"][batch["ptr"][:-1]]
     shift = first_edge[batch["index"]] - starts  # [B]; edges are sorted by target, so by graph
     return torch.arange(len(target), device=target.device) + shift[batch["batch"][target]]
+
+
+def node_places(batch: Mapping[str, Tensor], first_node: Tensor) -> Tensor:
+    """Row of each node in a table of all nodes of a data set, graph after graph; ``[n]`` long.
+
+    As :func:`edge_places`, with ``first_node`` ``[G]`` the row of each graph's first node.
+    """
+    shift = first_node[batch["index"]] - batch["ptr"][:-1]  # [B]
+    return torch.arange(len(batch["batch"]), device=shift.device) + shift[batch["batch"]]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule, Trainer
-from torch import Tensor
-from torchmetrics import MeanMetric
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
 
 from harness.annotations import ClassSpec
 from harness.errors import UserError
@@ -18,7 +18,7 @@ from lightning_modules.graph_prediction.disentanglement_metric import Disentangl
 from lightning_modules.graph_prediction.factor_gallery import draw_factors
 from lightning_modules.graph_prediction.fold_pictures import draw_folds
 from lightning_modules.graph_prediction.folds import FoldAccuracy, Folds
-from lightning_modules.graph_prediction.networks import GraphNetwork, LayerOutput
+from lightning_modules.graph_prediction.networks import LayerOutput, PredictionNetwork
 from lightning_modules.graph_prediction.targets import (
     Target,
     in_order,
@@ -40,7 +40,7 @@ Batch = dict[str, Tensor]
 
 
 class GraphPredictor(ExperimentModule):
-    """Trains a :class:`GraphNetwork` on the batches of a ``GraphSetDataModule``.
+    """Trains a :class:`PredictionNetwork` on the batches of a ``GraphSetDataModule``.
 
     With ``folds`` above 1 every fold is a phase that begins with new weights, and the run is the whole
     cross-validation: ``test/acc`` is the mean over folds, ``test/acc_std`` their deviation. By the protocol
@@ -69,7 +69,8 @@ class GraphPredictor(ExperimentModule):
     not_compiled = "torch.compile cannot trace its sparse sums and its own compiled loops"
     training_only: ClassVar[tuple[str, ...]] = ("dropout", "stop_below_lr")
     plateau_metric = "val/loss"
-    network: GraphNetwork
+    logit_threshold: float = 0.0  # above it a label counts as predicted
+    network: PredictionNetwork
 
     def __init__(
         self,
@@ -97,10 +98,10 @@ class GraphPredictor(ExperimentModule):
         self.test_metrics = target_metrics(target, "test", num_classes)
         self.fold_accuracy = FoldAccuracy(folds)
         self.disentanglement: Disentanglement | None = None
-        self._exact: tuple[GraphNetwork, ...] = ()  # in a tuple it is no submodule
+        self._exact: tuple[PredictionNetwork, ...] = ()  # in a tuple it is no submodule
 
     @abstractmethod
-    def make_network(self) -> GraphNetwork:
+    def make_network(self) -> PredictionNetwork:
         """A network with weights drawn from the global generator."""
 
     @property
@@ -171,8 +172,16 @@ class GraphPredictor(ExperimentModule):
         graphs = self.graphs(batch)
         predicted, found = self.network(graphs)
         loss = self.training_loss(batch, predicted, graphs, found)
-        update_metrics(self.train_metrics, self.target, loss.detach(), predicted.detach(), batch["y"])
+        self._count(self.train_metrics, loss.detach(), predicted.detach(), batch)
         return loss
+
+    def _count(self, metrics: MetricCollection, loss: Tensor, predicted: Tensor, batch: Batch) -> None:
+        update_metrics(metrics, self.target, loss, predicted, batch["y"], self.logit_threshold)
+
+    def on_evaluated(
+        self, split: Literal["val", "test"], batch: Batch, graphs: Graphs, found: list[LayerOutput]
+    ) -> None:
+        """Looks at what the layers found of a batch of one fixed split; a subclass may."""
 
     def on_train_epoch_end(self) -> None:
         self._log(self.train_metrics.compute())
@@ -186,9 +195,10 @@ class GraphPredictor(ExperimentModule):
         self.val_metrics.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        predicted = self(batch)
-        loss = task_loss(self.target, predicted, batch["y"])
-        update_metrics(self.val_metrics, self.target, loss, predicted, batch["y"])
+        graphs = self.graphs(batch)
+        predicted, found = self.network(graphs)
+        self._count(self.val_metrics, task_loss(self.target, predicted, batch["y"]), predicted, batch)
+        self.on_evaluated("val", batch, graphs, found)
 
     def on_validation_epoch_end(self) -> None:
         metrics = self.val_metrics.compute()
@@ -202,7 +212,11 @@ class GraphPredictor(ExperimentModule):
         return {}
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer([{"params": list(self.network.parameters())}], self._optimizer_spec)
+        return self.optimizers_of(list(self.network.parameters()))
+
+    def optimizers_of(self, parameters: list[nn.Parameter]) -> Any:
+        """The optimiser of some parameters and its schedule, as Lightning takes them."""
+        optimizer = build_optimizer([{"params": parameters}], self._optimizer_spec)
         if self._scheduler_spec is None:
             return optimizer
         scheduler = build_scheduler(optimizer, self._scheduler_spec, self.planned_epochs)
@@ -226,9 +240,11 @@ class GraphPredictor(ExperimentModule):
         self._exact = ()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        predicted = self._tested(batch)
-        loss = task_loss(self.target, predicted, batch["y"])
-        update_metrics(self.test_metrics, self.target, loss, predicted, batch["y"])
+        graphs = self.graphs(batch)
+        predicted, found = self._tested(graphs, batch)
+        self._count(self.test_metrics, task_loss(self.target, predicted, batch["y"]), predicted, batch)
+        if self.folds == 1:
+            self.on_evaluated("test", batch, graphs, found)
         if self.folds > 1:
             self.fold_accuracy.update(predicted, batch["y"], batch["fold"])
         elif "edge_factors" in batch:
@@ -252,11 +268,12 @@ class GraphPredictor(ExperimentModule):
             _, found = self._exact[0](Graphs.of(batch, torch.float64))
         return found[self.measured_layer - 1].factors
 
-    def _tested(self, batch: Batch) -> Tensor:
-        """Predictions by the network of the split, or of each graph's fold."""
+    def _tested(self, graphs: Graphs, batch: Batch) -> tuple[Tensor, list[LayerOutput]]:
+        """Predictions by the network of the split, or of each graph's fold; and what one network found."""
         if self.folds == 1:
-            return self(batch)
-        return self._kept.predict(self.network, self.graphs(batch), batch["fold"])
+            predicted, found = self.network(graphs)
+            return predicted, found
+        return self._kept.predict(self.network, graphs, batch["fold"]), []
 
     def on_test_epoch_end(self) -> None:
         metrics: dict[str, Any] = in_order(self.test_metrics.compute())
@@ -277,7 +294,7 @@ class GraphPredictor(ExperimentModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Probabilities of labels or classes, or numbers: ``[B, C]``, of nodes ``[n, C]``."""
-        return shown(self.target, self._tested(batch))
+        return shown(self.target, self._tested(self.graphs(batch), batch)[0])
 
     def prediction_rows(
         self, outputs: list[Tensor], datamodule: LightningDataModule

@@ -72,7 +72,18 @@ class Frame:
     of_nodes: bool
 
 
-class GraphNetwork(nn.Module):
+class PredictionNetwork(nn.Module):
+    """A network that predicts graphs or their nodes, and what each of its layers found.
+
+    Its ``forward`` takes the batch's :class:`Graphs` and returns predictions ``[B, C]``, or ``[n, C]`` of
+    nodes, and a :class:`LayerOutput` of each layer.
+    """
+
+    embedding: nn.Embedding | None
+    """Of node types; None where nodes have features."""
+
+
+class GraphNetwork(PredictionNetwork):
     """Layers over the nodes of many graphs, then a readout.
 
     After each layer, in this order: division by the root of the graph's size, the layer's input, batch

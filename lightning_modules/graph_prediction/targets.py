@@ -73,7 +73,12 @@ def in_order(metrics: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def update_metrics(
-    metrics: MetricCollection, target: Target, loss: Tensor, predicted: Tensor, y: Tensor
+    metrics: MetricCollection,
+    target: Target,
+    loss: Tensor,
+    predicted: Tensor,
+    y: Tensor,
+    logit_threshold: float = 0.0,
 ) -> None:
     """Adds a batch to :func:`target_metrics`.
 
@@ -83,13 +88,15 @@ def update_metrics(
         loss: mean over the batch, without gradient.
         predicted: as in :func:`task_loss`, without gradient.
         y: likewise.
+        logit_threshold: a label is predicted where its logit is above.
     """
     for name, metric in metrics.items(keep_base=True):
         if name == "loss":
             # once per graph or node: torchmetrics ignores a weight where it does not look for NaN
             metric.update(loss.expand(len(y)))
         elif is_multi_label(target):
-            metric.update((predicted > 0).long(), y.long())  # a logit above 0; torchmetrics would guess
+            # not the logits themselves: torchmetrics would guess what they are
+            metric.update((predicted > logit_threshold).long(), y.long())
         elif target == "value":
             metric.update(predicted.squeeze(1).float(), y.float())
         else:

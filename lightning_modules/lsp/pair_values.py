@@ -1,8 +1,8 @@
 """Inner products and distances of the two ends of each edge, without a tensor of edges x channels.
 
-Compiled loops on CPU, torch in pieces elsewhere. Edges are there in both directions, so the gradient at a node
-is one weighted sum over the edges into it: what it gets as a sender comes with the weights of the opposite
-edges.
+Compiled loops on CPU, torch in pieces elsewhere. Edges are there in both directions, so the gradient at a
+node is one weighted sum over the edges into it: what it gets as a sender comes with the weights of the
+opposite edges.
 """
 
 from collections.abc import Callable

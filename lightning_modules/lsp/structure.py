@@ -1,8 +1,8 @@
-"""Local structure: how near a node is to each of its neighbours, as a distribution, and how two of them differ.
+"""Local structure: how near a node is to each neighbour, as a distribution, and how far two are apart.
 
 Yang et al., "Distilling Knowledge from Graph Convolutional Networks", CVPR 2020, arXiv 2003.10477:
-``LS_ij = exp(SIM(z_i, z_j)) / sum over neighbours k of i of exp(SIM(z_i, z_k))``. It needs no embeddings of the
-same width on both sides, only the same edges. Everything is done with logarithms from a log-softmax.
+``LS_ij = exp(SIM(z_i, z_j)) / sum over neighbours k of i of exp(SIM(z_i, z_k))``. It needs no embeddings of
+the same width on both sides, only the same edges. Logarithms come from a log-softmax, never from a share.
 """
 
 from dataclasses import dataclass

@@ -11,7 +11,9 @@ STUDENT = torch.tensor([[0], [1], [-1], [2], [0.5]], dtype=torch.float64)
 UNDIRECTED = ((0, 1), (0, 2), (1, 3), (2, 3), (3, 4))
 
 
-def both_ways(undirected: tuple[tuple[int, int], ...], num_nodes: int, *, self_loops: bool) -> set[tuple[int, int]]:
+def both_ways(
+    undirected: tuple[tuple[int, int], ...], num_nodes: int, *, self_loops: bool
+) -> set[tuple[int, int]]:
     """Directed edges (source, target)."""
     edges = {(a, b) for a, b in undirected} | {(b, a) for a, b in undirected}
     return edges | ({(i, i) for i in range(num_nodes)} if self_loops else set())

@@ -46,7 +46,11 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def loss(
-    student: Tensor, teacher: Tensor, neighbours: EdgeNeighbours, kernel: Kernel, direction: str = "teacher_student"
+    student: Tensor,
+    teacher: Tensor,
+    neighbours: EdgeNeighbours,
+    kernel: Kernel,
+    direction: str = "teacher_student",
 ) -> Tensor:
     own, other = log_structure(student, neighbours, kernel), log_structure(teacher, neighbours, kernel)
     return structure_loss(own, other, neighbours, direction)  # type: ignore[arg-type]
@@ -159,7 +163,10 @@ def test_it_equals_the_slow_form_in_value_and_gradient(
 ) -> None:
     neighbours, lists = random_graph(self_loops=self_loops)
     teacher = 0.5 * normal(12, 5)
-    fast, slow = (0.5 * normal(12, 3, seed=2)).requires_grad_(), (0.5 * normal(12, 3, seed=2)).requires_grad_()
+    fast, slow = (
+        (0.5 * normal(12, 3, seed=2)).requires_grad_(),
+        (0.5 * normal(12, 3, seed=2)).requires_grad_(),
+    )
     found = loss(fast, teacher, neighbours, kernel, direction)
     expected = slow_loss(slow, teacher, lists, kernel, reverse=direction == "student_teacher")
     assert found.item() == pytest.approx(expected.item(), rel=1e-9, abs=1e-12)
