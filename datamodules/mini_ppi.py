@@ -43,6 +43,8 @@ class MiniPPIDataModule(GraphSetDataModule):
         seed: of the order of the graphs.
     """
 
+    tasks = ("graph_prediction", "inductive_node_classification")
+
     def __init__(
         self,
         in_channels: PositiveInt,

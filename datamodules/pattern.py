@@ -51,6 +51,8 @@ class PATTERNDataModule(GraphSetDataModule):
         seed: of the order.
     """
 
+    tasks = ("graph_prediction", "inductive_node_classification")
+
     def __init__(
         self,
         root: str,

@@ -56,6 +56,8 @@ class PPIDataModule(GraphSetDataModule):
         seed: of the order.
     """
 
+    tasks = ("graph_prediction", "inductive_node_classification")
+
     def __init__(
         self,
         root: str,

@@ -34,6 +34,7 @@ DATA = {
     "image_classification": "digits",
     "image_generation": "bumps16",
     "graph_prediction": "mini_factor_graphs",
+    "inductive_node_classification": "mini_ppi",
 }
 FEW = {  # less of what costs time
     "image_generation": ("model.num_samples=50", "model.num_predicted=7"),

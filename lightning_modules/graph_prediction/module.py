@@ -178,10 +178,8 @@ class GraphPredictor(ExperimentModule):
     def _count(self, metrics: MetricCollection, loss: Tensor, predicted: Tensor, batch: Batch) -> None:
         update_metrics(metrics, self.target, loss, predicted, batch["y"], self.logit_threshold)
 
-    def on_evaluated(
-        self, split: Literal["val", "test"], batch: Batch, graphs: Graphs, found: list[LayerOutput]
-    ) -> None:
-        """Looks at what the layers found of a batch of one fixed split; a subclass may."""
+    def on_validated(self, batch: Batch, graphs: Graphs, found: list[LayerOutput]) -> None:
+        """Looks at what the layers found of a validation batch; a subclass may."""
 
     def on_train_epoch_end(self) -> None:
         self._log(self.train_metrics.compute())
@@ -198,7 +196,7 @@ class GraphPredictor(ExperimentModule):
         graphs = self.graphs(batch)
         predicted, found = self.network(graphs)
         self._count(self.val_metrics, task_loss(self.target, predicted, batch["y"]), predicted, batch)
-        self.on_evaluated("val", batch, graphs, found)
+        self.on_validated(batch, graphs, found)
 
     def on_validation_epoch_end(self) -> None:
         metrics = self.val_metrics.compute()
@@ -240,11 +238,8 @@ class GraphPredictor(ExperimentModule):
         self._exact = ()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        graphs = self.graphs(batch)
-        predicted, found = self._tested(graphs, batch)
+        predicted = self._tested(batch)
         self._count(self.test_metrics, task_loss(self.target, predicted, batch["y"]), predicted, batch)
-        if self.folds == 1:
-            self.on_evaluated("test", batch, graphs, found)
         if self.folds > 1:
             self.fold_accuracy.update(predicted, batch["y"], batch["fold"])
         elif "edge_factors" in batch:
@@ -268,12 +263,11 @@ class GraphPredictor(ExperimentModule):
             _, found = self._exact[0](Graphs.of(batch, torch.float64))
         return found[self.measured_layer - 1].factors
 
-    def _tested(self, graphs: Graphs, batch: Batch) -> tuple[Tensor, list[LayerOutput]]:
-        """Predictions by the network of the split, or of each graph's fold; and what one network found."""
+    def _tested(self, batch: Batch) -> Tensor:
+        """Predictions by the network of the split, or of each graph's fold."""
         if self.folds == 1:
-            predicted, found = self.network(graphs)
-            return predicted, found
-        return self._kept.predict(self.network, graphs, batch["fold"]), []
+            return self(batch)
+        return self._kept.predict(self.network, self.graphs(batch), batch["fold"])
 
     def on_test_epoch_end(self) -> None:
         metrics: dict[str, Any] = in_order(self.test_metrics.compute())
@@ -294,7 +288,7 @@ class GraphPredictor(ExperimentModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Probabilities of labels or classes, or numbers: ``[B, C]``, of nodes ``[n, C]``."""
-        return shown(self.target, self._tested(self.graphs(batch), batch)[0])
+        return shown(self.target, self._tested(batch))
 
     def prediction_rows(
         self, outputs: list[Tensor], datamodule: LightningDataModule

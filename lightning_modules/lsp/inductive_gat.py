@@ -24,7 +24,7 @@ class AttentionPredictor(GraphPredictor):
         scheduler: ``{name: class of torch.optim.lr_scheduler, **keywords}`` or None.
     """
 
-    task = "graph_prediction"
+    task = "inductive_node_classification"
     evaluation_only: ClassVar[tuple[str, ...]] = ("logit_threshold",)
     network: InductiveAttentionNetwork
 

@@ -84,7 +84,6 @@ class LSP(AttentionPredictor):
         UserError: a pair names a layer that is not there.
     """
 
-    task = "graph_prediction"
     prerequisites = ("teacher",)
     training_only: ClassVar[tuple[str, ...]] = (
         *AttentionPredictor.training_only,
@@ -142,7 +141,7 @@ class LSP(AttentionPredictor):
         measure = Kernel(kernel, sigma, degree, offset)
         self.terms = Terms(distill, measure, kl, lsp_weight, lsp_until, kd_alpha, kd_temperature, hint_weight)
         self.averages = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in self.terms.names})
-        self.rulers = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in ("val", "test")})
+        self.val_ruler = MeanMetric(nan_strategy="disable")
         self.hints = nn.ModuleList()  # while training alone, see on_phase_start
         # in a tuple it is no submodule: neither in the state dict nor among the parameters
         self._teacher: tuple[Teacher, ...] = ()
@@ -204,16 +203,16 @@ class LSP(AttentionPredictor):
         """What the student learns from; None in a module that was read from a checkpoint to be tested."""
         return self._teacher[0] if self._teacher else None
 
-    def _keep_answers(self, splits: "tuple[Split, ...]") -> None:
-        """Moves the teacher to the student's device; if answers are kept, asks it about whole splits."""
+    def _ask_teacher(self) -> None:
+        """Moves the teacher to the student's device; if answers are kept, asks about train and val."""
         if not self._teacher:
             return
         teacher = self._teacher[0]
         dtype = next(self.network.parameters()).dtype
         teacher.network.to(self.device, dtype).eval()
         if self.cache_teacher:
-            loaders = {split: self._whole(split) for split in splits}
-            self._tables = {name: AnswerTable(teacher, one, dtype) for name, one in loaders.items()}
+            splits: tuple[Split, ...] = ("train", "val")
+            self._tables = {split: AnswerTable(teacher, self._whole(split), dtype) for split in splits}
 
     def _whole(self, split: "Split") -> "GraphLoader":
         """All graphs of a split in their order, all of them in every process."""
@@ -245,7 +244,7 @@ class LSP(AttentionPredictor):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        self._keep_answers(("train", "val"))
+        self._ask_teacher()
 
     def on_train_start(self) -> None:
         table = self._tables.get("train")
@@ -325,39 +324,20 @@ class LSP(AttentionPredictor):
     def configure_optimizers(self) -> Any:
         return self.optimizers_of([*self.network.parameters(), *self.hints.parameters()])
 
-    # Validation, test and what follows training
+    # Validation and what follows training
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()
-        self._rulers("val").reset()
+        self.val_ruler.reset()
 
-    def on_test_epoch_start(self) -> None:
-        super().on_test_epoch_start()
-        self._rulers("test").reset()
-        self._keep_answers(("test",))
-
-    def _rulers(self, split: str) -> MeanMetric:
-        metric = self.rulers[split]
-        assert isinstance(metric, MeanMetric)
-        return metric
-
-    def on_evaluated(
-        self, split: Literal["val", "test"], batch: Batch, graphs: Graphs, found: list[LayerOutput]
-    ) -> None:
+    def on_validated(self, batch: Batch, graphs: Graphs, found: list[LayerOutput]) -> None:
         if self._teacher:
-            self._rulers(split).update(self._ruler(self.answers(split, batch, graphs), graphs, found))
+            self.val_ruler.update(self._ruler(self.answers("val", batch, graphs), graphs, found))
 
     def on_validation_epoch_end(self) -> None:
         super().on_validation_epoch_end()
-        self._log_ruler("val")
-
-    def on_test_epoch_end(self) -> None:
-        super().on_test_epoch_end()
-        self._log_ruler("test")
-
-    def _log_ruler(self, split: str) -> None:
         if self._teacher:
-            self._log({f"{split}/lsp_ruler": self._rulers(split).compute()})
+            self._log({"val/lsp_ruler": self.val_ruler.compute()})
 
     def on_phase_end(self, trainer: Trainer, datamodule: LightningDataModule) -> dict[str, float]:
         """Measures L_LSP of the weights that are kept over all training graphs, and drops what maps hints.
