@@ -19,7 +19,7 @@ LETTERS_ABOVE = 10  # and above an image, before a percentage
 
 
 @in_house_style
-def draw_confusion(counts: np.ndarray, class_names: Sequence[str]) -> "Figure":
+def draw_confusion(counts: np.ndarray, class_names: Sequence[str], things: str = "images") -> "Figure":
     """Mistakes from class to class, coloured by their share of the true class; correct answers stay grey.
 
     With correct answers on the same scale the mistakes of a good classifier could not be seen.
@@ -27,6 +27,7 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str]) -> "Figure":
     Args:
         counts: ``[C, C]``, images of class row that were taken for class column.
         class_names: C names.
+        things: what is classified, for the title.
     """
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -35,7 +36,9 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str]) -> "Figure":
     share = 100 * counts / of_class
     mistakes = np.ma.masked_array(share, mask=np.eye(num_classes, dtype=bool) | (counts == 0))
     side = float(np.clip(CELL_INCHES * num_classes, 3.2, 7.0))
-    figure, (axes,) = new_figure(_confusion_title(counts, class_names), width=side + 2.4, height=side + 1.5)
+    figure, (axes,) = new_figure(
+        _confusion_title(counts, class_names, things), width=side + 2.4, height=side + 1.5
+    )
     axes.imshow(np.where(np.eye(num_classes, dtype=bool), 1.0, np.nan), cmap="Greys", vmin=0.0, vmax=8.0)
     colours = LinearSegmentedColormap.from_list("mistakes", ["#fdeee0", PALETTE[5]])
     top = float(mistakes.max()) if mistakes.count() else 0.0
@@ -66,9 +69,9 @@ def draw_confusion(counts: np.ndarray, class_names: Sequence[str]) -> "Figure":
     return figure
 
 
-def _confusion_title(counts: np.ndarray, class_names: Sequence[str]) -> str:
+def _confusion_title(counts: np.ndarray, class_names: Sequence[str], things: str) -> str:
     total, right = int(counts.sum()), int(np.trace(counts))
-    title = f"{right:,} of {total:,} test images are recognised"
+    title = f"{right:,} of {total:,} test {things} are recognised"
     mistakes = counts - np.diag(np.diag(counts))
     worst = int(mistakes.max(initial=0))
     pairs = np.argwhere(mistakes == worst)

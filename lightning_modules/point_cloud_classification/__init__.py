@@ -1,0 +1,1 @@
+"""Classification of point clouds by networks on graphs of nearest neighbours."""
