@@ -31,6 +31,7 @@ BENCHMARKS = (
     "osgan",
     "factorgcn",
     "netgraft",
+    "edge_conv",
 )
 
 TITLES = {

@@ -35,10 +35,12 @@ DATA = {
     "image_generation": "bumps16",
     "graph_prediction": "mini_factor_graphs",
     "inductive_node_classification": "mini_ppi",
+    "point_cloud_classification": "mini_modelnet",
 }
 FEW = {  # less of what costs time
     "image_generation": ("model.num_samples=50", "model.num_predicted=7"),
     "graph_prediction": ("data.num_graphs=200", "data.batch_size=50"),
+    "point_cloud_classification": ("data.num_points=64", "data.train_per_class=8", "data.batch_size=16"),
 }
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -155,7 +157,7 @@ def test_predictions_agree_with_the_test(trained: TrainedRun) -> None:
     right = sum(row["true"] == row["predicted"] for row in rows) / len(rows)
     assert right == pytest.approx(trained.metrics["test/acc"])
     assert not list(folder.rglob("*.unfinished*"))
-    if trained.data == "digits":
+    if trained.data in ("digits", "mini_modelnet"):
         assert (folder / "figures" / "predictions.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
 
 

@@ -275,3 +275,53 @@ def test_the_full_size_that_a_preset_speaks_of_is_a_good_command() -> None:
     own, published = composed.config["model"], compose(["model=netgraft", "data=cifar10"]).config["model"]
     differing = {key for key in published if own[key] != published[key]}
     assert differing <= {"seed"}, "everything else is as published"
+
+
+# LSP's specification, sections 3.4, 4 and 6: the teacher.
+TEACHER = {"widths": [64, 64, 128, 256], "embedding": 1024, "classifier": [512, 256], "k": 20, "dropout": 0.5}
+STUDENT = {"widths": [32, 32, 64], "embedding": 128, "classifier": [256], "k": 10}
+HALF_STUDENT = {"widths": [16, 16, 32], "embedding": 64, "classifier": [128], "k": 8}
+
+
+@pytest.mark.parametrize("data", ["modelnet40", "modelnet10"])
+def test_dgcnn_trains_as_the_specification_lists(data: str) -> None:
+    config = composed("dgcnn", data)
+    assert_holds(config["model"], TEACHER | {"label_smoothing": 0.2})
+    assert config["model"]["optimizer"] == {"name": "SGD", "lr": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
+    assert config["model"]["scheduler"] == {"name": "CosineAnnealingLR", "eta_min": 0.001}
+    assert_holds(config["data"], {"num_points": 1024, "batch_size": 32, "drop_last": True})
+    assert config["data"]["augment"] == "scale_shift_shuffle"
+    assert config["trainer"]["max_epochs"] == 250
+    best = {"monitor": "val/acc", "mode": "max", "patience": None}
+    assert_holds(config["callbacks"]["best_weights"], best)
+
+
+def test_the_stand_in_has_the_teacher_at_half_its_widths_and_the_specified_clouds() -> None:
+    config = composed("dgcnn", "mini_modelnet")
+    half = {key: [width // 2 for width in TEACHER[key]] for key in ("widths", "classifier")}
+    assert_holds(config["model"], half | {"embedding": 512, "k": 16})
+    clouds = {"num_points": 256, "train_per_class": 40, "test_per_class": 20}
+    assert_holds(config["data"], clouds)
+    assert config["published"] is None
+
+
+def test_the_published_accuracy_of_dgcnn_is_the_teacher_s_and_no_student_s() -> None:
+    published = composed("dgcnn", "modelnet40")["published"]
+    assert (published["metric"], published["value"], published["spread"]) == ("test/acc", 0.924, None)
+    assert "2003.10477" in published["source"]
+    assert "not checked" in published["source"]
+    words = ["model=dgcnn", "data=modelnet40", "model.widths=[32,32,64]"]
+    assert compose(words).config["published"] is None
+
+
+@pytest.mark.parametrize(("data", "student"), [("modelnet40", STUDENT), ("mini_modelnet", HALF_STUDENT)])
+def test_the_student_that_a_preset_of_dgcnn_names_is_a_good_command(
+    data: str, student: dict[str, Any]
+) -> None:
+    text = (CONF / "experiment" / f"dgcnn_{data}.yaml").read_text(encoding="utf-8")
+    lines = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#   ")]
+    words = shlex.split("".join(line.removesuffix("\\") for line in lines))
+    assert words[:2] == ["python", "run.py"]
+    made = compose(words[2:])
+    check(made.config, made.choices)
+    assert_holds(made.config["model"], student)

@@ -46,7 +46,9 @@ def draw_clouds(
     total = len(labels)
     title = f"{len(right):,} of {total:,} test clouds are recognised"
     if len(wrong):
-        title += f"; {'the surest mistakes' if len(wrong) > AT_MOST else 'mistakes'} first, with the true class"
+        title += (
+            f"; {'the surest mistakes' if len(wrong) > AT_MOST else 'mistakes'} first, with the true class"
+        )
     rows = max(-(-len(shown) // COLUMNS), 1)
     figure, panels = new_figure(title, rows=rows, columns=COLUMNS, height=0.7 + 1.6 * rows)
     for axes in panels:

@@ -162,7 +162,7 @@ def test_data_without_clouds_is_our_own_mistake() -> None:
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Any:
     words = ("trainer.max_epochs=6", "model.optimizer.lr=0.05", "data.batch_size=16")
-    return fit(tmp_path_factory.mktemp("dgcnn"), *SMALL, *words)
+    return fit(tmp_path_factory.mktemp("dgcnn"), *SMALL, *words, "trainer.log_every_n_steps=4")
 
 
 def test_a_short_training_is_better_than_chance(fitted: Any) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_modules.point_cloud_classification.pictures import draw_clouds, draw_distances, distance_shares
+from lightning_modules.point_cloud_classification.pictures import distance_shares, draw_clouds, draw_distances
 from tests.figure_text import text_of
 
 NAMES = ("arm_chair", "bed", "a_thing_with_a_long_name")
@@ -21,7 +21,7 @@ def test_the_surest_mistakes_come_first_and_say_what_is_true() -> None:
     figure = draw_clouds(clouds(4), labels, shares, torch.tensor([10, 11, 12, 13]), NAMES)
     assert text_of(figure).startswith("2 of 4 test clouds are recognised; mistakes first")
     titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_title(loc="left")]
-    assert titles[0] == "arm chair, 80 %\nis a thing with…"
+    assert titles[0] == "arm chair, 80 %\nis a thing wit…"
     assert titles[1] == "bed, 60 %\nis arm chair"
     assert titles[2:] == ["bed, >99 %", "arm chair, 50 %"]
     assert [axes.texts[0].get_text() for axes in figure.axes[:4]] == ["no. 12", "no. 10", "no. 11", "no. 13"]
