@@ -4,10 +4,11 @@
 
 Both forms have the same weights and must first give the same values, gradients and running statistics. The
 concatenated form is the one that DGCNN's authors wrote down: features of all edges, a 1x1 convolution, batch
-normalisation, LeakyReLU, maximum. Four clouds of 1,024 points, 20 neighbours, as LSP's specification times it.
+normalisation, LeakyReLU, maximum. There are four clouds of 1,024 points with 20 neighbours each, the size at
+which LSP's specification times it.
 
-They take turns, so that what else the machine does hits both alike; a ratio is the median over these pairs, with
-its quartiles. Figures are CPU time of one thread.
+They take turns, so that what else the machine does hits both alike; a ratio is the median over these pairs,
+with its quartiles. Figures are CPU time of one thread.
 """
 
 import argparse
@@ -89,7 +90,7 @@ def whole_network(dtype: torch.dtype) -> tuple[Form, Form]:
     network = DGCNN(3, 40, (64, 64, 128, 256), 1024, (512, 256), K, 0.0).to(dtype)
     twin = copy.deepcopy(network)
     for layer in twin.layers:
-        layer.forward = layer.textbook  # type: ignore[assignment, method-assign]
+        layer.forward = layer.textbook  # type: ignore[assignment]
     pos, y = torch.randn(CLOUDS, POINTS, 3, dtype=dtype), torch.arange(CLOUDS)
 
     def form(module: nn.Module) -> Form:

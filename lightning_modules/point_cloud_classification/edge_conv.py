@@ -11,10 +11,10 @@ class EdgeConv(nn.Module):
     """Edge convolution (Wang et al., "Dynamic Graph CNN", arXiv 1801.07829, section 3.1).
 
     ``out_i = max over neighbours j of LeakyReLU(BN(W [x_j - x_i || x_i]))``, W without bias. With
-    ``W = [W1 || W2]`` an edge has the values ``W1 x_j + (W2 - W1) x_i = u_j + v_i``: two products for n points
-    instead of one for n k edges. Normalisation and LeakyReLU are monotone channel by channel, rising where the
-    scale of the normalisation is positive, so of the edges only their maximum or minimum, their mean and their
-    variance are needed, and no tensor of the edges is made (:mod:`.edge_pooling`).
+    ``W = [W1 || W2]`` an edge has the values ``W1 x_j + (W2 - W1) x_i = u_j + v_i``: two products for n
+    points instead of one for n k edges. Normalisation and LeakyReLU are monotone channel by channel, rising
+    where the scale of the normalisation is positive. So of the edges only their maximum or minimum, their
+    mean and their variance are needed, and no tensor of the edges is made (``edge_pooling.py``).
 
     Parameters, buffers and results are those of the textbook form, :meth:`textbook`: a 1x1 convolution of 2 D
     channels and a ``BatchNorm2d`` over edges.

@@ -61,8 +61,8 @@ class _EdgeMoments(Function):
         k = index.size(1)
         edges = index.numel()
         degree = torch.bincount(index.flatten(), minlength=len(u)).to(u.dtype)  # edges that read each point
-        # The mean is known before any edge is seen. Taken off v it leaves edges around 0, whose squares can be
-        # summed without the cancellation of E[h^2] - E[h]^2.
+        # The mean is known before any edge is seen. Taken off v it leaves edges around 0, whose squares can
+        # be summed without the cancellation of E[h^2] - E[h]^2.
         mean = (degree @ u + k * v.sum(dim=0)) / edges
         centred = v - mean
         if _uses_kernels(u):

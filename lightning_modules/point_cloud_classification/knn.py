@@ -16,10 +16,10 @@ _CHUNK_ELSEWHERE = 1 << 26
 def knn_graph(x: Tensor, k: int) -> Tensor:
     """The k nearest points of every point, itself first, by Euclidean distance.
 
-    Points are ranked by ``|b|^2 / 2 - a.b``, half of the squared distance but for what a row has in common. That
-    may rank a point behind its neighbours by rounding, so each is put first in its own row whatever its score.
-    The others follow in the order of distance, of equal ones the lower index first. With more than
-    :data:`DIRECT_UP_TO` features "equal" is subject to the rounding of a matrix product in float32.
+    With more than :data:`DIRECT_UP_TO` features points are ranked by ``|b|^2 / 2 - a.b``, half of the squared
+    distance but for what a row has in common. Rounding may put a point behind its neighbours, so each is the
+    first of its own row whatever its score. The others follow in the order of distance, of equal ones the
+    lower index first; which ones are equal is subject to the rounding of that product.
 
     Scores are made for some rows at a time: no tensor of B x n x n numbers exists.
 
@@ -29,7 +29,7 @@ def knn_graph(x: Tensor, k: int) -> Tensor:
         k: neighbours of each, itself included, in ``[1, n]``.
 
     Returns:
-        ``[B, n, k]`` long, numbers of points within their own cloud; valid also where features are not finite.
+        ``[B, n, k]`` long, numbers of points within their own cloud, also where features are not finite.
 
     Raises:
         ValueError: ``k`` is not in ``[1, n]``.
@@ -88,8 +88,8 @@ def _smallest(scores: Tensor, first: int, k: int) -> Tensor:
     own = torch.arange(rows, device=scores.device)
     scores[:, own, own + first] = -torch.inf
     if scores.dtype == torch.float32:
-        # topk breaks ties as it likes. A score's bits and its number as one integer have no ties: of a negative
-        # score all bits but the sign are turned over, after which integers are in the order of the scores.
+        # topk breaks ties as it likes. A score's bits and its number as one integer have no ties: of a
+        # negative score all bits but the sign are turned over, and integers are in the order of scores.
         bits = scores.view(torch.int32)
         bits = bits ^ ((bits >> 31) & 0x7FFFFFFF)
         keys = (bits.long() << 32) | torch.arange(points, device=scores.device)

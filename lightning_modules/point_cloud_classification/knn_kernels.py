@@ -13,7 +13,7 @@ from lightning_modules.compiled import compiled
 def _select(scores: np.ndarray, own: int, best: np.ndarray, found: np.ndarray) -> None:
     """Numbers of the smallest ``scores`` ``[n]`` in order, ``own`` first, into ``found`` ``[k]``.
 
-    A score that is not a number never enters; places that stay free are given to ``own``. ``best`` is ``[k]``,
+    A score that is not a number never enters; places that stay free are given to ``own``. ``best`` ``[k]`` is
     room to work in.
     """
     k = found.size
@@ -34,7 +34,7 @@ def _select(scores: np.ndarray, own: int, best: np.ndarray, found: np.ndarray) -
 
 @compiled
 def smallest(scores: np.ndarray, first: int, found: np.ndarray) -> None:
-    """For rows ``scores`` ``[B, r, n]`` of points ``first``, ``first + 1``, ... into ``found`` ``[B, r, k]``."""
+    """For rows ``scores`` ``[B, r, n]`` of points ``first``, ``first + 1``, ...: ``found`` ``[B, r, k]``."""
     best = np.empty(found.shape[2], scores.dtype)
     for b in range(scores.shape[0]):
         for i in range(scores.shape[1]):

@@ -247,7 +247,7 @@ class PointCloudClassifier(ExperimentModule):
 
     @torch.no_grad()
     def features(self, pos: Tensor) -> list[Tensor]:
-        """Every EdgeConv's output ``[B, n, C]`` for clouds ``[B, n, 3]``, in eval mode, float32 on the CPU."""
+        """Each EdgeConv's ``[B, n, C]`` for clouds ``[B, n, 3]``: in eval mode, float32, on the CPU."""
         self.eval()
         embedded = self.network(pos.to(self.device, next(self.parameters()).dtype))
         return [found.float().cpu() for found in embedded.features]

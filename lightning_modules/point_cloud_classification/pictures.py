@@ -25,9 +25,9 @@ _SMALLEST, _LARGEST = 1.0, 9.0  # square points: size of a point, for 1,024 and 
 def draw_clouds(
     pos: Tensor, labels: Tensor, probabilities: Tensor, index: Tensor, class_names: Sequence[str]
 ) -> "Figure":
-    """Test clouds with what they are taken for: mistakes first, those that the network is surest of, then others.
+    """Test clouds with what they are taken for, mistakes first, and those that the network is surest of.
 
-    The others are spread over the test set, whatever their class.
+    The room that is left goes to others, spread over the test set whatever their class.
 
     Args:
         pos: ``[N, n, 3]``; only those shown are read.
