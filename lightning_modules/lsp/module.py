@@ -32,7 +32,7 @@ from lightning_modules.lsp.structure import (
     structure_loss,
 )
 from lightning_modules.lsp.teacher import Answers, AnswerTable, Teacher
-from lightning_modules.lsp.terms import Terms, check_layer_pairs, gradient_share
+from lightning_modules.lsp.terms import TermAverages, Terms, check_layer_pairs, term_notes
 
 if TYPE_CHECKING:
     from datamodules.graph_sets import GraphLoader, Split
@@ -140,7 +140,7 @@ class LSP(AttentionPredictor):
         self.attention_map, self.cache_teacher = attention_map, cache_teacher
         measure = Kernel(kernel, sigma, degree, offset)
         self.terms = Terms(distill, measure, kl, lsp_weight, lsp_until, kd_alpha, kd_temperature, hint_weight)
-        self.averages = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in self.terms.names})
+        self.averages = TermAverages(self.terms, "lsp_ruler")
         self.val_ruler = MeanMetric(nan_strategy="disable")
         self.hints = nn.ModuleList()  # while training alone, see on_phase_start
         # in a tuple it is no submodule: neither in the state dict nor among the parameters
@@ -261,23 +261,16 @@ class LSP(AttentionPredictor):
         if answers.logits is not None:
             kd = soft_label_loss if is_multi_label(self.target) else soft_target_loss
             parts["kd_loss"] = kd(predicted, answers.logits, terms.kd_temperature)
-        if terms.distill in ("fitnet", "at"):
+        if terms.hints:
             parts["hint_loss"] = self._hint_loss(answers, graphs, found)
         if terms.structure_in(epoch):
             parts["lsp_loss"] = self._structure_loss(answers, graphs, found, terms.kernel)
         loss = terms.total(parts, epoch)
-        noted = {name: value.detach() for name, value in parts.items()}
-        with torch.no_grad():
-            own = terms.kernel == RULER and terms.direction == "teacher_student" and "lsp_loss" in noted
-            noted["lsp_ruler"] = noted["lsp_loss"] if own else self._ruler(answers, graphs, found).mean()
-        if "lsp_loss" in parts:
-            noted["lsp_term"] = terms.lsp_weight * noted["lsp_loss"]
-            if self.trainer.fit_loop.epoch_loop.batch_idx == 0:  # one step an epoch says enough
-                term = terms.lsp_weight * parts["lsp_loss"]
-                noted["lsp_gradient_share"] = gradient_share(term, loss, list(self.network.parameters()))
-        for name, value in noted.items():
-            average: Any = self.averages[name]
-            average.update(value.expand(graphs.edges.num_groups))  # once per node: a short batch counts less
+        first = self.trainer.fit_loop.epoch_loop.batch_idx == 0  # one step an epoch says enough
+        noted = term_notes(parts, loss, terms, epoch, list(self.network.parameters()) if first else None)
+        own = "lsp_loss" in parts and terms.kernel == RULER and terms.direction == "teacher_student"
+        noted["lsp_ruler"] = noted["lsp_loss"] if own else self._ruler(answers, graphs, found).mean()
+        self.averages.add(noted, graphs.edges.num_groups)
         return loss
 
     def _structure_loss(
@@ -315,11 +308,12 @@ class LSP(AttentionPredictor):
                 losses.append(squared_difference(self.hints[number](own, graphs), answers.hidden[number]))
         return torch.stack(losses).mean()
 
-    def train_averages(self) -> dict[str, Any]:
-        used: dict[str, Any] = {f"train/{name}": average for name, average in self.averages.items()}
-        if self.terms.lsp_until is not None and self.trainer.current_epoch >= self.terms.lsp_until:
-            used = {name: one for name, one in used.items() if name not in _OF_STRUCTURE}
-        return used
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.averages.reset()
+
+    def train_averages(self) -> dict[str, MeanMetric]:
+        return self.averages.of_epoch()
 
     def configure_optimizers(self) -> Any:
         return self.optimizers_of([*self.network.parameters(), *self.hints.parameters()])
@@ -367,6 +361,3 @@ class LSP(AttentionPredictor):
             _, found = self.network(graphs)
             parts.append(self._ruler(self._teacher[0].answer(graphs), graphs, found).cpu())
         return torch.cat(parts)
-
-
-_OF_STRUCTURE = ("train/lsp_loss", "train/lsp_term", "train/lsp_gradient_share")

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
 from lightning_modules.lsp.structure import RULER, Direction, Kernel
 
@@ -45,6 +46,11 @@ class Terms:
         """Whether the teacher's predictions are asked for."""
         return self.distill in ("kd", "lsp+kd")
 
+    @property
+    def hints(self) -> bool:
+        """Whether the teacher's features or attention maps are asked for."""
+        return self.distill in ("fitnet", "at")
+
     def structure_in(self, epoch: int) -> bool:
         """Whether L_LSP is part of the loss in an epoch, counted from 0."""
         wanted = self.distill in ("lsp", "lsp+kd") and self.lsp_weight > 0
@@ -58,10 +64,10 @@ class Terms:
     @property
     def names(self) -> tuple[str, ...]:
         """Of what training reports beside the loss as a whole."""
-        names = ["task_loss", "lsp_ruler"]
+        names = ["task_loss"]
         if self.soft_labels:
             names.append("kd_loss")
-        if self.distill in ("fitnet", "at"):
+        if self.hints:
             names.append("hint_loss")
         if self.structure_in(0):
             names += ["lsp_loss", "lsp_term", "lsp_gradient_share"]
@@ -77,6 +83,63 @@ class Terms:
         if self.structure_in(epoch):
             loss = loss + self.lsp_weight * parts["lsp_loss"]
         return loss
+
+
+def term_notes(
+    parts: Mapping[str, Tensor],
+    loss: Tensor,
+    terms: Terms,
+    epoch: int,
+    parameters: Sequence[nn.Parameter] | None,
+) -> dict[str, Tensor]:
+    """What is reported of a step: the parts of its loss, and how much of it is local structure.
+
+    Args:
+        parts: as of :meth:`Terms.total`.
+        loss: what they add up to.
+        terms: of the loss.
+        epoch: from 0 on.
+        parameters: that the loss is lowered by, where the share of the gradient is asked for; None saves the
+            two backward passes that it takes.
+    """
+    noted = {name: value.detach() for name, value in parts.items()}
+    if terms.structure_in(epoch):
+        term = terms.lsp_weight * parts["lsp_loss"]
+        noted["lsp_term"] = term.detach()
+        if parameters is not None:
+            noted["lsp_gradient_share"] = gradient_share(term, loss, parameters)
+    return noted
+
+
+class TermAverages(nn.ModuleDict):
+    """Averages over an epoch of what :func:`term_notes` reports and of what else has a name.
+
+    Args:
+        terms: of the loss.
+        further: names of what else there is.
+    """
+
+    def __init__(self, terms: Terms, *further: str) -> None:
+        names = (*terms.names, *further)
+        super().__init__({name: MeanMetric(nan_strategy="disable") for name in names})
+
+    def add(self, noted: Mapping[str, Tensor], count: int) -> None:
+        """Adds a batch of ``count`` nodes, points or clouds, so that a short one counts for less."""
+        for name, value in noted.items():
+            average = self[name]
+            assert isinstance(average, MeanMetric)
+            average.update(value.expand(count))
+
+    def of_epoch(self) -> dict[str, MeanMetric]:
+        """Those that have been added to, by the name that they are logged under."""
+        pairs = ((f"train/{name}", average) for name, average in self.items())
+        return {name: one for name, one in pairs if isinstance(one, MeanMetric) and one.update_called}
+
+    def reset(self) -> None:
+        """Begins an epoch."""
+        for average in self.values():
+            assert isinstance(average, MeanMetric)
+            average.reset()
 
 
 def gradient_share(part: Tensor, total: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:

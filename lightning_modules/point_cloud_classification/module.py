@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import LightningDataModule
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
@@ -178,7 +178,11 @@ class PointCloudClassifier(ExperimentModule):
         self.log_dict(metrics, logger=False, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer([{"params": list(self.parameters())}], self._optimizer_spec)
+        return self.optimizers_of(list(self.parameters()))
+
+    def optimizers_of(self, parameters: list[nn.Parameter]) -> Any:
+        """The optimiser of some parameters and its schedule, as Lightning takes them."""
+        optimizer = build_optimizer([{"params": parameters}], self._optimizer_spec)
         if self._scheduler_spec is None:
             return optimizer
         scheduler = build_scheduler(optimizer, self._scheduler_spec, self.planned_epochs)
