@@ -3,8 +3,8 @@
 Source: the stand-in of the LSP specification. Labels depend on what a node's neighbours hold, weighted by how
 like the node each of them is, over two steps: attention can find it, and a wide network finds more of it than
 a narrow one. The specification leaves the size of W's entries and the draw open. A deviation of 0.7 and the
-graphs of seed 2 are chosen so that there is something to distil: the teacher is well ahead of the student, and
-its embedding is far from what the student finds by itself.
+graphs of seed 2 are chosen so that there is something to distil: the teacher is well ahead of the student,
+and its embedding is far from what the student finds by itself.
 """
 
 import math
