@@ -5,13 +5,14 @@ SHA-256 is written beside it, and an array that is damaged is made again. What d
 device as a whole (:data:`datamodules.images.DEVICE_BYTES`) is mapped from its file instead of being read.
 """
 
+import contextlib
 import hashlib
 import io
 import json
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".
 """Endings of image files, in lower case."""
 
 _CHUNK = 1024  # images decoded before they are written
-_DECODER = 2  # to be raised where the same file gives other pixels than before
+# The first is to be raised where the same file gives other pixels; another Pillow may round otherwise.
+_DECODERS = [2, PIL.__version__, PIL.features.version_codec("jpg")]
 
 
 def decode(
@@ -60,14 +62,28 @@ def decode(
     Raises:
         UserError: the file is no image, broken, or of numbers whose range is unknown.
     """
-    try:
-        with Image.open(io.BytesIO(content)) as opened:
-            image = _of_eight_bits(ImageOps.exif_transpose(opened), label)
-        image = image.convert("L" if in_channels == 1 else "RGB")
+    with readable(label):
+        image = opened(content, in_channels, label)
         if resize_to is not None:
             image = _resize_and_crop(image, resize_to, image_size)
         elif image.size != (image_size, image_size):
             image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
+    pixels = np.asarray(image, dtype=np.uint8).reshape(image_size, image_size, in_channels)
+    return pixels.transpose(2, 0, 1)
+
+
+@contextlib.contextmanager
+def readable(label: str) -> Iterator[None]:
+    """Tells of whatever goes wrong within that the file cannot be read as an image.
+
+    Args:
+        label: which file, for the message.
+
+    Raises:
+        UserError: instead of any other error.
+    """
+    try:
+        yield
     except UserError:
         raise
     except UnidentifiedImageError as error:  # whose text is the address of the bytes in memory
@@ -76,8 +92,19 @@ def decode(
         raise UserError(
             f"{label} cannot be read as an image ({type(error).__name__}: {error}). Replace or delete it."
         ) from error
-    pixels = np.asarray(image, dtype=np.uint8).reshape(image_size, image_size, in_channels)
-    return pixels.transpose(2, 0, 1)
+
+
+def opened(content: bytes, in_channels: int, label: str) -> Image.Image:
+    """An image the right way up, grey or coloured, of eight bits; to be called within :func:`readable`.
+
+    Args:
+        content: the file.
+        in_channels: 1 for grey, 3 for colour.
+        label: which file, for messages.
+    """
+    with Image.open(io.BytesIO(content)) as image:
+        upright = _of_eight_bits(ImageOps.exif_transpose(image), label)
+    return upright.convert("L" if in_channels == 1 else "RGB")
 
 
 def _resize_and_crop(image: Image.Image, resize_to: int, image_size: int) -> Image.Image:
@@ -182,15 +209,40 @@ def decoded_images(
     """
     facts = [name, files.made_of, hashlib.sha256(order.tobytes()).hexdigest(), image_size, in_channels]
     facts += [] if resize_to is None else [resize_to]
-    # another version of a decoder may round otherwise
-    facts += [_DECODER, PIL.__version__, PIL.features.version_codec("jpg")]
-    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     shape = (len(order), in_channels, image_size, image_size)
-    path = Path(cache).expanduser() / "decoded" / f"{name}_{image_size}_{key}.npy"
 
     def make(images: NDArray[np.uint8]) -> None:
         fill(images, decoder(files, image_size, in_channels, resize_to), order.tolist())
 
+    return cached_pixels(name, f"{name}_{image_size}", facts, shape, cache, make)
+
+
+def cached_pixels(
+    name: str,
+    stem: str,
+    facts: list[Any],
+    shape: tuple[int, ...],
+    cache: str,
+    make: Callable[[NDArray[np.uint8]], None],
+) -> Tensor:
+    """An array of pixels, from the cache or made into it.
+
+    Args:
+        name: the ``data=`` choice, for messages.
+        stem: what the file's name begins with.
+        facts: all that the array follows from; plain data.
+        shape: of the array.
+        cache: ``paths.cache``.
+        make: writes all elements.
+
+    Returns:
+        ``shape`` uint8; mapped from a file if large.
+
+    Raises:
+        UserError: an array too large for memory cannot be cached.
+    """
+    key = hashlib.sha256(json.dumps([*facts, *_DECODERS]).encode()).hexdigest()[:16]
+    path = Path(cache).expanduser() / "decoded" / f"{stem}_{key}.npy"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_suffix(".lock")):

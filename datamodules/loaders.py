@@ -27,6 +27,8 @@ Batch = dict[str, Any]
 
 # What a generator is for, so that the order and the augmentation of an epoch do not share their draws.
 _ORDER, _ROWS, _ITEM = 1, 2, 3
+POOL = 4
+"""Of a draw among images that have no label yet, by ``derived_generator(seed, round, POOL)``."""
 
 
 def derived_generator(*numbers: int) -> torch.Generator:

@@ -1,0 +1,189 @@
+"""Images and masks from files, decoded once to one height and width and kept under ``paths.cache``."""
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from datamodules.decoded import Files, cached_pixels, fill, opened, readable
+from datamodules.paired_augmentation import VOID
+from datamodules.scenes import Masks, Scenes
+from harness.errors import UserError
+
+Lookup = dict[int, int]
+"""The class, or 255, of each pixel value that a mask may hold."""
+
+_REFUSED = 254  # never a class
+
+
+@dataclass(frozen=True)
+class MaskFiles:
+    """Masks of numbered images.
+
+    Attributes:
+        files: of the masks.
+        of_image: ``[N]``, the mask's number in ``files`` for each image, -1 for an image without one.
+        lookup: the class or 255 of each pixel value.
+        allowed: what values there may be and what to do, in words that end a message.
+    """
+
+    files: Files
+    of_image: NDArray[np.int64]
+    lookup: Lookup
+    allowed: str
+
+
+def decode_scene(content: bytes, height: int, width: int, label: str) -> NDArray[np.uint8]:
+    """One image of another size, by antialiased bilinear interpolation; its shape may change.
+
+    Args:
+        content: the file.
+        height: rows H.
+        width: columns W.
+        label: which file, for the message.
+
+    Returns:
+        ``[3, H, W]``.
+
+    Raises:
+        UserError: the file is no image or broken.
+    """
+    with readable(label):
+        image = opened(content, 3, label)
+        if image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.uint8).transpose(2, 0, 1)
+
+
+def decode_mask(
+    content: bytes, of: bytes, height: int, width: int, lookup: Lookup, allowed: str, label: str
+) -> NDArray[np.uint8]:
+    """One mask of another size, each pixel taken from the nearest.
+
+    Args:
+        content: the file: one channel, or numbers of a palette, the pixel value saying the class.
+        of: the file of its image, for the size.
+        height: rows H.
+        width: columns W.
+        lookup: the class or 255 of each pixel value.
+        allowed: what values there may be and what to do, for the message.
+        label: which file, for messages.
+
+    Returns:
+        ``[1, H, W]``, classes and 255.
+
+    Raises:
+        UserError: the file is no image, has colours, another size than its image, or a value without class.
+    """
+    with readable(label):
+        with Image.open(io.BytesIO(of)) as image:
+            size = image.size
+        with Image.open(io.BytesIO(content)) as mask:
+            if mask.mode not in ("1", "L", "P", "I") and not mask.mode.startswith("I;16"):
+                raise UserError(
+                    f"{label} is in colour (mode {mask.mode}), and a mask holds the number of the class in"
+                    " each pixel. Save it with one channel of 8 bits, or with a palette whose numbers are the"
+                    " classes."
+                )
+            if mask.size != size:
+                raise UserError(
+                    f"{label} has {mask.size[0]} x {mask.size[1]} pixels and its image {size[0]} x {size[1]}."
+                    " Both must be of one size: annotate the image as it is."
+                )
+            values = np.asarray(mask).astype(np.int64)
+    table = np.full(max(256, 1 + max(lookup, default=0)), _REFUSED, np.uint8)
+    table[list(lookup)] = list(lookup.values())
+    known = (values >= 0) & (values < len(table))
+    classes = np.where(known, table[np.where(known, values, 0)], _REFUSED).astype(np.uint8)
+    refused = values[classes == _REFUSED]
+    if len(refused):
+        raise UserError(f"{label} holds the value {int(refused.max())}; {allowed}")
+    resized = Image.fromarray(classes).resize((width, height), Image.Resampling.NEAREST)
+    return np.asarray(resized, dtype=np.uint8)[None]
+
+
+def decoded_scenes(
+    name: str,
+    images: Files,
+    masks: MaskFiles,
+    names: Sequence[str],
+    cache: str,
+    height: int,
+    width: int,
+) -> Scenes:
+    """All images and masks of a split, from the cache or decoded into it.
+
+    Args:
+        name: the ``data=`` choice.
+        images: the N files.
+        masks: of the images.
+        names: what tells a person which image is meant.
+        cache: ``paths.cache``.
+        height: rows H.
+        width: columns W.
+
+    Raises:
+        UserError: a file cannot be read as an image or is no mask of its image, or a set too large for memory
+            cannot be cached.
+    """
+    count = len(images.labels)
+    stem = f"{name}_{height}x{width}"
+    pixels = cached_pixels(
+        name,
+        stem,
+        [name, "scenes", images.made_of, height, width],
+        (count, 3, height, width),
+        cache,
+        lambda array: _fill_images(array, images, height, width),
+    )
+    has_mask = masks.of_image >= 0
+    classes = cached_pixels(
+        name,
+        f"{stem}_masks",
+        [
+            name,
+            "masks",
+            images.made_of,
+            masks.files.made_of,
+            hashlib.sha256(masks.of_image.tobytes()).hexdigest(),
+            sorted(masks.lookup.items()),
+            height,
+            width,
+        ],
+        (count, 1, height, width),
+        cache,
+        lambda array: _fill_masks(array, images, masks, height, width),
+    )
+    return Scenes(pixels, Masks(classes[:, 0]), torch.from_numpy(has_mask), tuple(names))
+
+
+def _fill_images(array: NDArray[np.uint8], images: Files, height: int, width: int) -> None:
+    read = images.open()
+
+    def decoded(number: int) -> NDArray[np.uint8]:
+        label = images.labels[number]
+        with readable(label):
+            content = read(number)
+        return decode_scene(content, height, width, label)
+
+    fill(array, decoded, list(range(len(array))))
+
+
+def _fill_masks(array: NDArray[np.uint8], images: Files, masks: MaskFiles, height: int, width: int) -> None:
+    read_image, read_mask = images.open(), masks.files.open()
+
+    def decoded(number: int) -> NDArray[np.uint8]:
+        place = int(masks.of_image[number])
+        if place < 0:
+            return np.full((1, height, width), VOID, np.uint8)
+        label = masks.files.labels[place]
+        with readable(label):
+            contents = read_mask(place), read_image(number)
+        return decode_mask(*contents, height, width, masks.lookup, masks.allowed, label)
+
+    fill(array, decoded, list(range(len(array))))
