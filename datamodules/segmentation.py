@@ -77,7 +77,10 @@ class SegmentationDataModule(LightningDataModule):
         seed: int,
     ) -> None:
         super().__init__()
-        for key, values, usual in (("mean", mean, [0.485, 0.456, 0.406]), ("std", std, [0.229, 0.224, 0.225])):
+        for key, values, usual in (
+            ("mean", mean, [0.485, 0.456, 0.406]),
+            ("std", std, [0.229, 0.224, 0.225]),
+        ):
             if len(values) != 3 or (key == "std" and min(values) <= 0):
                 raise UserError(
                     f"data.{key}={list(values)} must be three numbers{' above 0' * (key == 'std')}, one per"
@@ -220,7 +223,9 @@ class SegmentationDataModule(LightningDataModule):
         unlabelled = self.unlabelled_ids
         if not 0 < share <= 1:
             raise ValueError(f"share={share} must be above 0 and at most 1")
-        return self._drawn(unlabelled, min(len(unlabelled), max(1, round(share * len(unlabelled)))), acquiring)
+        return self._drawn(
+            unlabelled, min(len(unlabelled), max(1, round(share * len(unlabelled)))), acquiring
+        )
 
     def _drawn(self, ids: Tensor, count: int, acquiring: int) -> Tensor:
         generator = derived_generator(self.seed, acquiring, POOL)
