@@ -160,7 +160,8 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
         images, masks = (self._stems(kind) for kind in (_IMAGES, _MASKS))
         if not images:
             raise UserError(
-                f"data.folder={self.folder}: {_IMAGES} holds no image. Files must end in {', '.join(SUFFIXES)}."
+                f"data.folder={self.folder}: {_IMAGES} holds no image. Files must end in"
+                f" {', '.join(SUFFIXES)}."
             )
         if not masks:
             raise UserError(
@@ -193,8 +194,8 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
             stem = Path(name).stem
             if stem in stems:
                 raise UserError(
-                    f"data.folder={self.folder}: {stems[stem]} and {kind}/{name} have one stem, so that nothing"
-                    " says which is meant. Rename or delete one."
+                    f"data.folder={self.folder}: {stems[stem]} and {kind}/{name} have one stem, so that"
+                    " nothing says which is meant. Rename or delete one."
                 )
             stems[stem] = f"{kind}/{name}"
         return stems

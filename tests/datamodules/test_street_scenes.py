@@ -1,7 +1,6 @@
 """Generated streets: what is in them, how often, and that they follow from their own seed alone."""
 
 import numpy as np
-import pytest
 import torch
 
 from datamodules.street_scenes import CLASSES, draw_scenes
@@ -62,7 +61,8 @@ def test_a_pixel_s_colour_does_not_tell_its_class() -> None:
     pixels = images.permute(0, 2, 3, 1)[masks < 255].float()
     labels = masks[masks < 255].long()
     means = torch.stack([pixels[labels == label].mean(dim=0) for label in range(6)])
-    right = (torch.cdist(pixels, means).argmin(dim=1) == labels).float()
-    by_class = torch.stack([right[labels == label].mean() for label in range(6)])
-    assert float(by_class.mean()) < 0.6
-    assert float(by_class[SKY]) == pytest.approx(0.9, abs=0.15)
+    guessed = torch.cdist(pixels, means).argmin(dim=1)
+    both = torch.bincount(labels * 6 + guessed, minlength=36).view(6, 6).double()
+    iou = both.diag() / (both.sum(0) + both.sum(1) - both.diag())
+    assert float(iou.mean()) < 0.4
+    assert float(iou[[CAR, POLE, SIGN]].max()) < 0.25
