@@ -128,7 +128,7 @@ def format_published(published: dict[str, Any]) -> str:
 
 def is_share(metric: str) -> bool:
     """True for metrics in [0, 1] that papers print in percent."""
-    return metric.rsplit("/", 1)[-1].split("_")[0] in {"acc", "f1", "mIoU"}
+    return metric.rsplit("/", 1)[-1].split("_")[0].lower() in {"acc", "f1", "miou", "iou"}
 
 
 def print_summary(results: dict[str, Any], folder: Path) -> None:

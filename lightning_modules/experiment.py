@@ -37,6 +37,10 @@ class ExperimentModule(LightningModule):
     monitor: ClassVar[str | None] = "val/loss"
     """What ``callbacks.best_weights.monitor=auto`` stands for; None for a method whose last weights count."""
 
+    monitor_mode: ClassVar[str | None] = None
+    """``max`` where more of :attr:`monitor` is better: it goes before ``callbacks.best_weights.mode``. None
+    leaves it to that key."""
+
     plateau_metric: ClassVar[str | None] = None
     """What the schedule ``ReduceLROnPlateau`` looks at; None for a method that cannot have it."""
 

@@ -38,6 +38,7 @@ DATA = {
     "point_cloud_classification": "mini_modelnet",
 }
 FEW = {  # less of what costs time
+    "semantic_segmentation": ("model.network=small_unet", "model.weights=null"),
     "image_generation": ("model.num_samples=50", "model.num_predicted=7"),
     "graph_prediction": ("data.num_graphs=200", "data.batch_size=50"),
     "point_cloud_classification": ("data.num_points=64", "data.train_per_class=8", "data.batch_size=16"),
@@ -108,6 +109,8 @@ class Trainings:
 
     def of(self, model: str) -> TrainedRun:
         if model not in self.runs:
+            if task_of(model) not in DATA:
+                pytest.skip(f"no data set for {task_of(model)} yet")
             # bumps16 knows by itself how good its copies are
             requires = {} if task_of(model) == "image_generation" else MODELS[model].get("requires") or {}
             given = [
@@ -154,7 +157,10 @@ def test_predictions_agree_with_the_test(trained: TrainedRun) -> None:
     assert found["predictions"] == str(folder / "predictions.csv")
     with (folder / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("split", "test") == "test"]
-    right = sum(row["true"] == row["predicted"] for row in rows) / len(rows)
+    if task_of(trained.model) == "semantic_segmentation":
+        right = sum(int(row["right"]) for row in rows) / sum(int(row["pixels"]) for row in rows)
+    else:
+        right = sum(row["true"] == row["predicted"] for row in rows) / len(rows)
     assert right == pytest.approx(trained.metrics["test/acc"])
     assert not list(folder.rglob("*.unfinished*"))
     if trained.data in ("digits", "mini_modelnet"):

@@ -160,7 +160,7 @@ def _settle_published(config: dict[str, Any]) -> None:
 
 
 def _settle_monitor(config: Mapping[str, Any]) -> None:
-    """Puts the method's own choice in the place of ``callbacks.best_weights.monitor=auto``."""
+    """Puts the method's own choice in the place of ``callbacks.best_weights.monitor=auto``, and its mode."""
     callbacks, model = config.get("callbacks"), config.get("model")
     node = callbacks.get("best_weights") if isinstance(callbacks, dict) else None
     if not isinstance(node, dict) or node.get("monitor") != "auto":
@@ -168,7 +168,9 @@ def _settle_monitor(config: Mapping[str, Any]) -> None:
     node["monitor"] = "val/loss"
     with suppress(UserError, UnknownNameError, NotAClassError):  # the check will say what is wrong there
         if isinstance(model, Mapping) and isinstance(model.get("_target_"), str):
-            node["monitor"] = read_class(model["_target_"]).attributes.get("monitor", "val/loss")
+            own = read_class(model["_target_"]).attributes
+            node["monitor"] = own.get("monitor", "val/loss")
+            node["mode"] = own.get("monitor_mode") or node.get("mode")
 
 
 def _compose(overrides: Sequence[str], conf: Path) -> tuple["DictConfig", dict[str, str], dict[str, Any]]:

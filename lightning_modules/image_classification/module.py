@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from harness.annotations import ClassSpec, NetworkSpec
 from lightning_modules.experiment import ExperimentModule
 from lightning_modules.image_classification.pictures import draw_confusion, draw_mistakes
 from lightning_modules.image_classification.predictions_picture import draw_predictions
-from lightning_modules.optimizers import build_optimizer, build_scheduler
+from lightning_modules.optimizers import Interval, build_optimizer, with_schedule
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from datamodules.images import ImageDataModule
 
 Batch = dict[str, Tensor]
-Interval = Literal["epoch", "step"]
 
 
 class ClassifierModule(ExperimentModule):
@@ -123,23 +122,7 @@ class ClassifierModule(ExperimentModule):
 
     def with_schedule(self, optimizer: torch.optim.Optimizer) -> Any:
         """What ``configure_optimizers`` returns for one optimiser: with the schedule, where there is one."""
-        if self._scheduler_spec is None:
-            return optimizer
-        length = self.planned_epochs
-        if length is not None and self.scheduler_interval == "step":
-            length *= self._steps_of_an_epoch()
-            most = self.trainer.max_steps
-            length = length if most < 0 else min(length, most)
-        scheduler = build_scheduler(optimizer, self._scheduler_spec, length)
-        schedule = {"scheduler": scheduler, "interval": self.scheduler_interval}
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
-
-    def _steps_of_an_epoch(self) -> int:
-        # not the Trainer's estimated_stepping_batches, which sets up its loaders before they are resumed
-        trainer: Any = self.trainer
-        batches, limit = len(trainer.datamodule.train_dataloader()), trainer.limit_train_batches
-        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        return max(-(-batches // trainer.accumulate_grad_batches), 1)
+        return with_schedule(self, optimizer, self._scheduler_spec, self.scheduler_interval)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Class probabilities ``[B, num_classes]``."""

@@ -1,0 +1,70 @@
+"""What pictures and tables need to know of a data module of labelled scenes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_modules.segmentation.metrics import VOID
+
+VOID_COLOUR = (0, 0, 0)
+
+
+def names_of(datamodule: Any, num_classes: int) -> tuple[str, ...]:
+    """Class names of a data module, ``class 0``, ... where it has none."""
+    names = getattr(datamodule, "class_names", None)
+    return tuple(names) if names else tuple(f"class {index}" for index in range(num_classes))
+
+
+def palette_of(datamodule: Any, num_classes: int) -> Tensor:
+    """Colours of the classes, ``[256, 3]`` in [0, 1]; void, and any other number, is black.
+
+    Args:
+        datamodule: whose ``palette``, RGB triples up to 255, is taken if it has one.
+        num_classes: number of classes.
+    """
+    given: Sequence[Sequence[int]] = getattr(datamodule, "palette", None) or fallback_palette(num_classes)
+    colours = torch.tensor(VOID_COLOUR).repeat(VOID + 1, 1)
+    colours[:num_classes] = torch.tensor([tuple(colour) for colour in given[:num_classes]])
+    return colours / 255
+
+
+def fallback_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
+    """Colours far apart for any number of classes: the bits of its number, spread over the three channels.
+
+    The colours of PASCAL VOC, without its black.
+    """
+    colours = []
+    for number in range(1, num_classes + 1):
+        bits = [0, 0, 0]
+        for place in range(8):
+            for channel in range(3):
+                bits[channel] |= (number >> (3 * place + channel) & 1) << (7 - place)
+        colours.append((bits[0], bits[1], bits[2]))
+    return tuple(colours)
+
+
+def paint(labels: Tensor, palette: Tensor) -> Tensor:
+    """Label maps ``[B, H, W]`` as images ``[B, 3, H, W]`` in [0, 1].
+
+    Args:
+        labels: in 0 .. 255.
+        palette: ``[256, 3]``.
+    """
+    return palette[labels.long()].permute(0, 3, 1, 2)
+
+
+def visible(x: Tensor, datamodule: Any) -> Tensor:
+    """Images ``[B, 3, H, W]`` of a batch as a person knows them, in [0, 1].
+
+    Args:
+        x: normalised.
+        datamodule: whose ``denormalise`` undoes that; without one the values are stretched over [0, 1].
+    """
+    undo = getattr(datamodule, "denormalise", None)
+    if undo is not None:
+        pixels: Tensor = undo(x)
+        return pixels
+    low, high = x.amin(), x.amax()
+    return (x - low) / (high - low).clamp(min=1e-12)

@@ -1,0 +1,42 @@
+"""Names and colours of classes."""
+
+import torch
+
+from lightning_modules.segmentation.scenes import fallback_palette, names_of, paint, palette_of, visible
+from tests.lightning_modules.segmentation.tiny_scenes import NAMES, PALETTE, TinyScenes
+
+
+def test_colours_of_any_number_of_classes_differ_and_none_is_that_of_void() -> None:
+    colours = fallback_palette(254)
+    assert colours[:3] == ((128, 0, 0), (0, 128, 0), (128, 128, 0))
+    assert len(set(colours)) == 254
+    assert (0, 0, 0) not in colours
+
+
+def test_a_data_module_s_own_names_and_colours_are_taken() -> None:
+    data = TinyScenes()
+    assert names_of(data, 4) == NAMES
+    palette = palette_of(data, 4)
+    assert palette.shape == (256, 3)
+    torch.testing.assert_close(palette[:4], torch.tensor(PALETTE) / 255)
+    assert not palette[255].any()
+
+
+def test_a_data_module_without_names_and_colours_gets_some() -> None:
+    assert names_of(object(), 2) == ("class 0", "class 1")
+    assert (255 * palette_of(object(), 2)[1]).tolist() == [0.0, 128.0, 0.0]
+
+
+def test_every_pixel_gets_the_colour_of_its_class() -> None:
+    labels = torch.tensor([[[0, 2], [255, 1]]])
+    image = paint(labels, palette_of(TinyScenes(), 4))
+    assert image.shape == (1, 3, 2, 2)
+    assert (image[0, :, 0, 1] * 255).round().tolist() == list(PALETTE[2])
+    assert image[0, :, 1, 0].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_images_are_shown_as_they_were_or_stretched() -> None:
+    x = torch.tensor([-1.0, 1.0, 3.0]).view(1, 3, 1, 1)
+    assert visible(x, TinyScenes()).flatten().tolist() == [0.0, 1.0, 1.0]
+    assert visible(x, object()).flatten().tolist() == [0.0, 0.5, 1.0]
+    assert not visible(torch.ones(1, 3, 2, 2), object()).any()
