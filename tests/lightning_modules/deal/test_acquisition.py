@@ -10,6 +10,8 @@ from torch import Tensor
 
 from harness.errors import UserError
 from lightning_modules.deal.acquisition import (
+    _counts_by_row,
+    _counts_in_passes,
     committee_score,
     deal_de,
     deal_ds,
@@ -72,6 +74,11 @@ def test_difficulty_entropy_is_the_same_for_a_scaled_and_shifted_map_and_at_most
         torch.testing.assert_close(deal_de(0.5 * maps + 0.25, levels), scores, atol=0.01, rtol=0)
         assert float(scores.max()) <= math.log(levels) + 1e-6
     assert not torch.allclose(deal_de(maps / 4, 8, "unit"), deal_de(maps, 8, "unit"))
+
+
+def test_both_ways_to_count_levels_agree():
+    bins = torch.randint(6, (3, 50), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    assert torch.equal(_counts_in_passes(bins, 8), _counts_by_row(bins, 8))
 
 
 def test_even_bins_reach_ln_of_the_levels():
