@@ -222,10 +222,10 @@ def attention_table(device: torch.device, rounds: int) -> Table:
         out = form(p, gamma)
         return out.detach(), *torch.autograd.grad(out, (p, gamma), grad)
 
-    found, expected = job(class_attention), job(explicit_attention)
+    pair = job(class_attention), job(explicit_attention)
     # gamma's gradient is a sum of 50,000 numbers of both signs
-    for one, other, atol in zip(found, expected, (1e-5, 1e-5, 1e-3), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=atol)
+    for one, exact, atol in zip(*pair, (1e-5, 1e-5, 1e-3), strict=True):
+        torch.testing.assert_close(one, exact, rtol=1e-4, atol=atol)
     mine, other, ratio = paired(lambda: job(class_attention), lambda: job(explicit_attention), rounds, device)
     memory = [
         statistics.median(peak_mebibytes(lambda form=form: job(form), device) for _ in range(3))  # type: ignore[misc]

@@ -32,6 +32,7 @@ BENCHMARKS = (
     "factorgcn",
     "netgraft",
     "edge_conv",
+    "deal",
 )
 
 TITLES = {
