@@ -49,10 +49,11 @@ def class_iou(counts: Tensor) -> Tensor:
 
 
 class SegmentationScores(Metric):
-    """``loss``, ``acc``, ``miou`` and ``iou`` over all pixels of a set, not averaged over its images.
+    """``loss``, ``acc``, ``miou``, ``iou`` and ``share`` over all pixels of a set, not means over its images.
 
     ``loss`` is the mean over pixels, ``acc`` the share of pixels that are right, ``iou`` ``[C]`` one value a
-    class, NaN where a class is absent, and ``miou`` the mean of the others.
+    class, NaN where a class is absent, ``miou`` the mean of the others, and ``share`` ``[C]`` that of each
+    class in the labels.
 
     Args:
         num_classes: C.
@@ -90,6 +91,7 @@ class SegmentationScores(Metric):
             "acc": self.counts.diagonal().sum() / pixels.clamp(min=1),
             "miou": iou.nanmean(),
             "iou": iou,
+            "share": self.counts.sum(dim=1) / pixels.clamp(min=1),
         }
 
 

@@ -72,13 +72,8 @@ class SegmentationModule(ExperimentModule):
     monitor: ClassVar[str | None] = "val/miou"
     monitor_mode: ClassVar[str | None] = "max"
     takes_images = True
-    training_only: ClassVar[tuple[str, ...]] = (
-        "weights",
-        "root",
-        "cache",
-        "head_lr_factor",
-        "scheduler_interval",
-    )
+    # not weights: those of the configuration may be for another network than a checkpoint's
+    training_only: ClassVar[tuple[str, ...]] = ("root", "cache", "head_lr_factor", "scheduler_interval")
 
     def __init__(
         self,
@@ -265,14 +260,14 @@ class SegmentationModule(ExperimentModule):
         from lightning_modules.segmentation.pictures import draw_class_iou
 
         yield "scenes", self._draw_scenes(datamodule)
-        # what the test found, of all processes: the metric keeps it until it is reset
+        # what the test found, of all processes: the metric keeps the result until it is reset
         scores = self.test_scores.compute()
-        counts = self.test_scores.counts.sum(dim=1)
         names, palette = names_of(datamodule, self.num_classes), palette_of(datamodule, self.num_classes)
-        shares = counts / counts.sum().clamp(min=1)
         yield (
             "class_iou",
-            draw_class_iou(scores["iou"].cpu().numpy(), shares.cpu().numpy(), names, palette.numpy()),
+            draw_class_iou(
+                scores["iou"].cpu().numpy(), scores["share"].cpu().numpy(), names, palette.numpy()
+            ),
         )
 
     def training_figure(self, rows: list[dict[str, Any]]) -> "Figure":

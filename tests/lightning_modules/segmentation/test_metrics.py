@@ -102,3 +102,11 @@ def test_a_batch_of_nothing_but_void_has_no_loss_and_no_gradient() -> None:
     assert loss.tolist() == 0.0
     assert logits.grad is not None
     assert not logits.grad.any()
+
+
+def test_shares_are_those_of_the_labels_without_void() -> None:
+    y = torch.tensor([[[0, 0, 1, 255]]])
+    logits = torch.zeros(1, 2, 1, 4)
+    scores = SegmentationScores(2)
+    scores.update(logits, y, pixel_loss(logits, y))
+    assert scores.compute()["share"].tolist() == pytest.approx([2 / 3, 1 / 3])

@@ -238,3 +238,8 @@ def test_the_best_weights_are_those_of_the_highest_mean_iou() -> None:
     best = compose(["model=deeplab", "data=digits", "callbacks.best_weights.monitor=val/loss"]).config
     assert best["callbacks"]["best_weights"]["mode"] == "min"
     assert compose(["model=gcn", "data=mini_citation"]).config["callbacks"]["best_weights"]["mode"] == "min"
+
+
+def test_a_checkpoint_s_own_network_and_weights_go_before_those_of_the_file() -> None:
+    # the file's weights are for another network than a stand-in's: a test must not ask for them
+    assert {"weights", "network"}.isdisjoint(DeepLab.training_only)
