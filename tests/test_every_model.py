@@ -36,6 +36,7 @@ DATA = {
     "graph_prediction": "mini_factor_graphs",
     "inductive_node_classification": "mini_ppi",
     "point_cloud_classification": "mini_modelnet",
+    "semantic_segmentation": "street_scenes",
 }
 FEW = {  # less of what costs time
     "semantic_segmentation": ("model.network=small_unet", "model.weights=null"),
