@@ -65,6 +65,7 @@ bench: $(INSTALLED) ## Time what is claimed to be fast against its reference: ev
 	@$(RUN) -m benchmarks.osgan $(ARGS)
 	@$(RUN) -m benchmarks.factorgcn $(ARGS)
 	@$(RUN) -m benchmarks.netgraft $(ARGS)
+	@$(RUN) -m benchmarks.lsp $(ARGS)
 	@$(RUN) -m benchmarks.edge_conv $(ARGS)
 	@$(RUN) -m benchmarks.deal $(ARGS)
 

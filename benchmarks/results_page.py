@@ -31,6 +31,7 @@ BENCHMARKS = (
     "osgan",
     "factorgcn",
     "netgraft",
+    "lsp",
     "edge_conv",
     "deal",
 )

@@ -51,8 +51,8 @@ class Hint(nn.Module):
 
 
 def mean_attention(z: Tensor) -> Tensor:
-    """How active each node is, ``[n, D] -> [n]``: the mean of absolute values, as LSP's code has it."""
-    return z.abs().mean(dim=1)
+    """How active each node is, ``[..., D] -> [...]``: the mean of absolute values, as LSP's code has it."""
+    return z.abs().mean(dim=-1)
 
 
 def unit_attention(z: Tensor, graphs: Graphs) -> Tensor:
