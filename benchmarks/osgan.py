@@ -21,7 +21,6 @@ import math
 import statistics
 import tempfile
 import time
-import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +29,10 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from benchmarks.report import Table, add_arguments, write_report
 from harness.figures import save_png
+from harness.peak_memory import LiveBytes
 from harness.run_log import quieten_libraries
 from lightning_modules.osgan.losses import LOSSES
 from lightning_modules.osgan.module import OSGAN
@@ -147,7 +145,7 @@ class Peak(Callback):
     def __init__(self, device: str) -> None:
         self.megabytes = 0.0
         self._before = 0
-        self._storages = _Storages() if device == "cpu" else None
+        self._storages = LiveBytes() if device == "cpu" else None
 
     def begin(self, *networks: nn.Module) -> None:
         """Begins to measure, without the gradients of the step before."""
@@ -178,37 +176,6 @@ class Peak(Callback):
     ) -> None:
         if batch_idx == 1:
             self.end()
-
-
-class _Storages(TorchDispatchMode):
-    """Adds up what the results of operations take while they are in use: the CPU keeps no count itself."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.peak = self._held = 0
-        self._known: set[int] = set()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        given = {_address(value) for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)}
-        for value in tree_leaves(result):
-            if isinstance(value, Tensor) and _address(value) not in given | self._known:
-                storage = value.untyped_storage()
-                self._known.add(_address(value))
-                self._held += storage.nbytes()
-                weakref.finalize(storage, self._forget, _address(value), storage.nbytes())
-        self.peak = max(self.peak, self._held)
-        return result
-
-    def _forget(self, address: int, size: int) -> None:
-        self._known.discard(address)
-        self._held -= size
-
-
-def _address(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
 
 
 @dataclass(frozen=True)

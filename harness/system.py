@@ -28,6 +28,7 @@ _DISTRIBUTIONS = (
 )
 _MEGABYTE = 10**6
 _GIT_SECONDS = 10
+_earlier_gpu_peaks: list[int] = []  # of the time before torch's own count was begun anew
 
 
 def hardware_summary() -> dict[str, str | int | float | list[str]]:
@@ -116,7 +117,16 @@ def peak_gpu_memory_mb() -> float | None:
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None
-    return max(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())) / _MEGABYTE
+    now = [torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count())]
+    return max([*now, *_earlier_gpu_peaks]) / _MEGABYTE
+
+
+def restart_gpu_peak() -> None:
+    """Lets torch's peaks begin anew, for one part of a run to be measured; that of the run is kept."""
+    torch = sys.modules["torch"]
+    for device in range(torch.cuda.device_count()):
+        _earlier_gpu_peaks.append(torch.cuda.max_memory_allocated(device))
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def _git_environment() -> dict[str, str]:
