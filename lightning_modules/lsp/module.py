@@ -1,6 +1,6 @@
 """LSP for static graphs: a student's loss, what it asks of its teacher, and the ruler for all trainings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -15,6 +15,7 @@ from lightning_modules.graph_prediction.module import Batch, graph_sets_of
 from lightning_modules.graph_prediction.networks import LayerOutput
 from lightning_modules.graph_prediction.targets import is_multi_label, task_loss
 from lightning_modules.image_classification.losses import soft_target_loss
+from lightning_modules.lsp import report
 from lightning_modules.lsp.inductive_gat import AttentionPredictor
 from lightning_modules.lsp.losses import (
     Hint,
@@ -35,6 +36,8 @@ from lightning_modules.lsp.teacher import Answers, AnswerTable, Teacher
 from lightning_modules.lsp.terms import TermAverages, Terms, check_layer_pairs, term_notes
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from datamodules.graph_sets import GraphLoader, Split
 
 
@@ -146,6 +149,7 @@ class LSP(AttentionPredictor):
         # in a tuple it is no submodule: neither in the state dict nor among the parameters
         self._teacher: tuple[Teacher, ...] = ()
         self._tables: dict[str, AnswerTable] = {}
+        self._rows: list[dict[str, Any]] = []  # metrics of each epoch, for the pictures
 
     # The teacher
 
@@ -361,3 +365,14 @@ class LSP(AttentionPredictor):
             _, found = self.network(graphs)
             parts.append(self._ruler(self._teacher[0].answer(graphs), graphs, found).cpu())
         return torch.cat(parts)
+
+    def training_figure(self, rows: list[dict[str, Any]]) -> "Figure":
+        from lightning_modules.lsp.training_pictures import draw_training
+
+        self._rows = rows
+        return draw_training(rows, self.terms.lsp_until)
+
+    def figures(
+        self, datamodule: LightningDataModule, published: dict[str, Any] | None
+    ) -> Iterator[tuple[str, "Figure"]]:
+        return report.figures(self, datamodule, published, self._rows)  # heads are no factors
