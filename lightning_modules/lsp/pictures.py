@@ -124,8 +124,9 @@ class NodeStructure:
 def draw_structures(nodes: Sequence[NodeStructure], kernel: str) -> "Figure":
     """LS of a few nodes as bars, the teacher's beside the student's.
 
-    Most kernels give all neighbours nearly the same share, so bars begin at the equal share 1/k and go up or
-    down from it. Of a node with more than 16 neighbours those are shown whose shares differ most.
+    Most kernels give all neighbours nearly the same share: if none has more than twice the equal share 1/k,
+    bars begin there and go up or down from it, else at 0. Of a node with more than 16 neighbours those are
+    shown whose shares differ most.
 
     Args:
         nodes: from top to bottom, the headline is about the one in the middle.
@@ -134,20 +135,26 @@ def draw_structures(nodes: Sequence[NodeStructure], kernel: str) -> "Figure":
     figure, each = new_figure(
         _structures_title(nodes), rows=max(len(nodes), 1), height=1.15 + 1.9 * max(len(nodes), 1)
     )
+    largest = (max(np.max(one, initial=0) for one in (node.teacher, node.student)) for node in nodes)
+    is_even = all(share * len(node.teacher) <= 2 for share, node in zip(largest, nodes, strict=True))
     for axes, node in zip(each, nodes, strict=False):
-        _draw_structure(axes, node)
+        _draw_structure(axes, node, is_even)
     if not nodes:
         each[0].text(0.5, 0.5, "no nodes", transform=each[0].transAxes, ha="center", color=MUTED)
         return figure
-    each[-1].set_xlabel(f"Neighbour; LS by {kernel}")
-    figure.supylabel("Share of a neighbour minus the equal share (points)", fontsize=10.5, color=INK)
+    is_cut = any(len(node.teacher) > MOST_NEIGHBOURS for node in nodes)
+    cut = f" (of more than {MOST_NEIGHBOURS}, those that differ most)" if is_cut else ""
+    each[-1].set_xlabel(f"Neighbour{cut}; LS by {kernel}")
+    label = "Share of a neighbour minus the equal share (points)" if is_even else "Share of a neighbour (%)"
+    figure.supylabel(label, fontsize=10.5, color=INK)
     handles = [_patch("teacher", TEACHER_COLOUR), _patch("student", STUDENT_COLOUR)]
     figure.legend(handles=handles, loc="outside lower left", ncols=2)
     return figure
 
 
-def _draw_structure(axes: "Axes", node: NodeStructure) -> None:
+def _draw_structure(axes: "Axes", node: NodeStructure, is_even: bool) -> None:
     number = len(node.teacher)
+    equal = 1 / max(number, 1)
     gaps = np.abs(np.asarray(node.teacher) - np.asarray(node.student))
     chosen = np.argsort(-gaps, kind="stable")[:MOST_NEIGHBOURS]
     chosen = chosen[np.argsort(-np.asarray(node.teacher)[chosen], kind="stable")]
@@ -156,9 +163,12 @@ def _draw_structure(axes: "Axes", node: NodeStructure) -> None:
         (-0.2, node.teacher, TEACHER_COLOUR),
         (0.2, node.student, STUDENT_COLOUR),
     ):
-        heights = 100 * (np.asarray(shares, dtype=float)[chosen] - 1 / max(number, 1))
+        heights = 100 * (np.asarray(shares, dtype=float)[chosen] - (equal if is_even else 0))
         axes.bar(places + shift, heights, width=0.4, color=colour, zorder=2)
-    axes.axhline(0, color=INK, linewidth=1.0, zorder=3)
+    if is_even:
+        axes.axhline(0, color=INK, linewidth=1.0, zorder=3)
+    else:
+        axes.axhline(100 * equal, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
     axes.set_xticks(places.tolist(), [node.neighbours[place] for place in chosen])
     axes.set_xlim(-0.6, max(chosen.size, 1) - 0.4)
     axes.tick_params(axis="x", length=0)
@@ -167,9 +177,9 @@ def _draw_structure(axes: "Axes", node: NodeStructure) -> None:
     axes.margins(y=0.12)
     count = "one neighbour" if number == 1 else f"{number} neighbours"
     if number > MOST_NEIGHBOURS:
-        count += f" (the {MOST_NEIGHBOURS} that differ most)"
-    equal = f"equal share {100 / number:.3g} %" if number else "no share"
-    axes.set_title(f"{node.name}: {count}, {equal}, S = {value_in_words(node.divergence)}")
+        count += f" ({MOST_NEIGHBOURS} shown)"
+    said = f"{count}, equal share {100 * equal:.3g} %" if number else "no neighbours"
+    axes.set_title(f"{node.name}: {said}, S = {value_in_words(node.divergence)}", fontsize=9.5)
 
 
 def _structures_title(nodes: Sequence[NodeStructure]) -> str:
@@ -214,14 +224,19 @@ def draw_costs(teacher: Cost, student: Cost, what: str) -> "Figure":
     figure, each = new_figure(_costs_title(teacher, student), columns=3, height=2.7)
     panels = (
         ("Parameters", teacher.parameters, student.parameters),
-        ("Milliseconds per forward pass", teacher.milliseconds, student.milliseconds),
-        ("Megabytes at the peak of a pass", teacher.megabytes, student.megabytes),
+        ("Milliseconds of a pass", teacher.milliseconds, student.milliseconds),
+        ("Most megabytes in a pass", teacher.megabytes, student.megabytes),
     )
     for axes, (name, *pair) in zip(each, panels, strict=True):
         top = max(*pair, 1e-12)
         for place, (value, colour) in enumerate(zip(pair, (TEACHER_COLOUR, STUDENT_COLOUR), strict=True)):
             axes.barh(place, value, height=0.62, color=colour, zorder=2)
-            text: dict[str, Any] = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "color": INK}
+            text: dict[str, Any] = {
+                "xytext": (4, 0),
+                "textcoords": "offset points",
+                "va": "center",
+                "color": INK,
+            }
             axes.annotate(_readable(value), (value, place), **text)
         axes.set_xlim(0, 1.4 * top)
         axes.set_ylim(1.6, -0.6)
@@ -237,7 +252,7 @@ def draw_costs(teacher: Cost, student: Cost, what: str) -> "Figure":
 
 def _costs_title(teacher: Cost, student: Cost) -> str:
     time = _times(teacher.milliseconds, student.milliseconds)
-    percent = round(100 * (student.parameters / max(teacher.parameters, 1) - 1))
+    percent = round(100 * (student.parameters / teacher.parameters - 1)) if teacher.parameters else 0
     amount = f"{abs(percent)} % {'fewer' if percent < 0 else 'more'}" if percent else "as many"
     memory = round(100 * (student.megabytes / teacher.megabytes - 1)) if teacher.megabytes else 0
     needs = f"needs {abs(memory)} % {'less' if memory < 0 else 'more'}" if memory else "needs as much"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TASK_COLOUR, LSP_COLOUR, SHARE_COLOUR = PALETTE[0], PALETTE[2], PALETTE[3]
 TRAIN_COLOUR, VAL_COLOUR, PUBLISHED_COLOUR = PALETTE[4], PALETTE[0], PALETTE[5]
 TEACHER_LINE: dict[str, Any] = {"color": INK, "linewidth": 1.3, "linestyle": (0, (5, 3))}
-THREE_TICKS_BELOW = 500.0  # ratio of the axis' ends up to which a decade has three ticks
+THREE_TICKS_BELOW = 200.0  # ratio of the axis' ends up to which a decade has three ticks
 
 Rows = Sequence[Mapping[str, Any]]
 Line = tuple[str, str, np.ndarray, np.ndarray]  # label, colour, epochs, values
@@ -66,8 +66,7 @@ def draw_training(rows: Rows, lsp_until: int | None = None) -> "Figure":
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0, handlelength=1.4)
     if ruler:
         each[-1].set_title("L_LSP by rbf, σ = 100", loc="right")
-    if _ended(rows, lsp_until):
-        assert lsp_until is not None
+    if lsp_until is not None and _ended(rows, lsp_until):
         _mark_end(each, lsp_until)
     _set_epochs(each[-1])
     figure.align_ylabels()
@@ -90,12 +89,8 @@ def _ratio(rows: Rows) -> tuple[np.ndarray, np.ndarray] | None:
 
 def _ended(rows: Rows, lsp_until: int | None) -> bool:
     """Whether there are epochs with the term and epochs after it."""
-    return lsp_until is not None and _epochs_after(rows, lsp_until)
-
-
-def _epochs_after(rows: Rows, lsp_until: int) -> bool:
     had, epochs = epoch_series(rows, "train/lsp_term")[0], epoch_series(rows, "epoch")[0]
-    return bool(had.size) and bool((epochs >= lsp_until).any())
+    return lsp_until is not None and bool(had.size) and bool((epochs >= lsp_until).any())
 
 
 def _training_title(weight: Sequence[Line], ruler: Sequence[Line], ended: bool) -> str:
@@ -154,8 +149,8 @@ def _set_log(axes: "Axes", low: float, high: float) -> None:
 
     axes.set_yscale("log")
     axes.set_ylim(low / 1.3, 1.3 * high)
-    three = (1.0, 2.0, 5.0) if high < THREE_TICKS_BELOW * low else (1.0,)
-    axes.yaxis.set_major_locator(LogLocator(subs=three if high < 30 * low else (1.0,), numticks=6))
+    subs = (1.0, 2.0, 5.0) if high < THREE_TICKS_BELOW * low else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=6))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
 
@@ -164,7 +159,7 @@ def _mark_end(each: Sequence["Axes"], epoch: int) -> None:
     for axes in each:
         axes.axvline(epoch - 0.5, color=INK, linewidth=1.0, zorder=1.5)
     each[0].annotate(
-        f"L_LSP until epoch {epoch - 1}",
+        f"L_LSP ended after {epoch} epoch{'s' if epoch > 1 else ''}",
         (epoch - 0.5, 1.0),
         xycoords=("data", "axes fraction"),
         xytext=(5, -4),
