@@ -7,19 +7,47 @@ import numpy as np
 import pytest
 import torch
 
-from harness.build import Run, build_datamodule, build_module
+from harness.build import (
+    Run,
+    build_callbacks,
+    build_datamodule,
+    build_loggers,
+    build_module,
+    build_trainer,
+)
+from harness.phases import fit_phases
 from lightning_modules.graph_prediction.module import graph_sets_of
 from lightning_modules.lsp import report
+from lightning_modules.lsp.inductive_gat import InductiveGAT
 from lightning_modules.lsp.module import LSP
 from lightning_modules.lsp.structure import RULER, EdgeNeighbours, Kernel
 from tests.figure_text import text_of
 from tests.lightning_modules.lsp.examples import slow_similarity
-from tests.lightning_modules.lsp.runs import SMALL, fitted, teacher
+from tests.lightning_modules.lsp import networks
 from tests.small_runs import configuration
 
 pytestmark = pytest.mark.usefixtures("as_before")
 
+SMALL = ("model=lsp", "data=mini_ppi", "trainer.max_epochs=3")
 ALL = {"training_curves", "scores", "divergences", "local_structures", "costs"}
+
+
+def teacher() -> InductiveGAT:
+    return networks.teacher(heads=4, channels=32, out_heads=4)
+
+
+def fitted(folder: Path, *words: str) -> Run:
+    """A run that was trained and tested, its pictures in ``folder``."""
+    config = configuration(*SMALL, *words, pictures=True)
+    (folder / "checkpoints").mkdir(parents=True)
+    module = build_module(config)
+    assert isinstance(module, LSP)
+    module.on_prerequisites({"teacher": teacher()})
+    callbacks, loggers = build_callbacks(config["callbacks"]), build_loggers(config["logger"], folder)
+    run = Run(config, folder, module, build_datamodule(config), callbacks, loggers)
+    fit_phases(run)
+    build_trainer(run).test(module, datamodule=run.datamodule, verbose=False)
+    return run
 
 
 @pytest.fixture(scope="module")
