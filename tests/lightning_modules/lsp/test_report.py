@@ -22,8 +22,8 @@ from lightning_modules.lsp.inductive_gat import InductiveGAT
 from lightning_modules.lsp.module import LSP
 from lightning_modules.lsp.structure import RULER, EdgeNeighbours, Kernel
 from tests.figure_text import text_of
-from tests.lightning_modules.lsp.examples import slow_similarity
 from tests.lightning_modules.lsp import networks
+from tests.lightning_modules.lsp.examples import slow_similarity
 from tests.small_runs import configuration
 
 pytestmark = pytest.mark.usefixtures("as_before")
