@@ -20,8 +20,8 @@ TEACHER_COLOUR, STUDENT_COLOUR = PALETTE[7], PALETTE[2]
 BINS = 40
 LOG_FROM_RATIO = 30.0  # between the largest and the tenth of the smallest, from which the axis is logarithmic
 SMALLEST_SHARE = 1e-6  # of the largest divergence: what is smaller is rounding
-NAMED = 3
 MOST_NEIGHBOURS = 16
+EQUAL_LINE: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": (0, (4, 3))}
 
 
 @in_house_style
@@ -148,7 +148,9 @@ def draw_structures(nodes: Sequence[NodeStructure], kernel: str) -> "Figure":
     label = "Share of a neighbour minus the equal share (points)" if is_even else "Share of a neighbour (%)"
     figure.supylabel(label, fontsize=10.5, color=INK)
     handles = [_patch("teacher", TEACHER_COLOUR), _patch("student", STUDENT_COLOUR)]
-    figure.legend(handles=handles, loc="outside lower left", ncols=2)
+    if not is_even:
+        handles.append(_line("equal share", **EQUAL_LINE))
+    figure.legend(handles=handles, loc="outside lower left", ncols=3)
     return figure
 
 
@@ -168,7 +170,7 @@ def _draw_structure(axes: "Axes", node: NodeStructure, is_even: bool) -> None:
     if is_even:
         axes.axhline(0, color=INK, linewidth=1.0, zorder=3)
     else:
-        axes.axhline(100 * equal, color=INK, linewidth=1.2, linestyle=(0, (4, 3)), zorder=3)
+        axes.axhline(100 * equal, zorder=3, **EQUAL_LINE)
     axes.set_xticks(places.tolist(), [node.neighbours[place] for place in chosen])
     axes.set_xlim(-0.6, max(chosen.size, 1) - 0.4)
     axes.tick_params(axis="x", length=0)
@@ -195,6 +197,12 @@ def _patch(label: str, colour: str) -> Any:
     from matplotlib.patches import Patch
 
     return Patch(color=colour, label=label)
+
+
+def _line(label: str, **style: Any) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=label, **style)
 
 
 @dataclass(frozen=True)

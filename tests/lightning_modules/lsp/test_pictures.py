@@ -98,6 +98,7 @@ def test_uneven_structures_are_drawn_from_zero_with_the_equal_share_as_a_line():
     assert bars(figure)[0][4:] == pytest.approx([25] * 4)
     assert [list(line.get_ydata()) for line in figure.axes[0].lines] == [[25.0, 25.0]]
     assert figure.get_supylabel() == "Share of a neighbour (%)"
+    assert "equal share" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
 def test_of_many_neighbours_those_are_shown_that_differ_most():
