@@ -37,6 +37,13 @@ PUBLISHED_CLOUDS = (
     ("LSP", "91.9", "88.6"),
 )
 
+NOTE = (
+    "Two generated stand-ins, `python -m benchmarks.structure_sweeps`; ± is the standard deviation over seeds.\n"
+    "L_LSP is the common ruler of all methods (rbf, sigma 100, teacher against student) on the training set,\n"
+    "with the weights that validation chose. On mini_ppi each seed has a teacher of its own, on mini_modelnet\n"
+    "all share that of seed 0."
+)
+
 
 def structure_table(rows: Sequence[dict[str, Any]]) -> str:
     """Test score and L_LSP by data and method; a note where nothing has been run."""
@@ -126,11 +133,7 @@ def structure_section(folder: Path) -> str:
         commits = sorted({(row["commit"] or "unknown")[:12] for row in rows})
         parts = [
             structure_table(rows),
-            "Two generated stand-ins, `python -m benchmarks.structure_sweeps`; ± is the standard deviation over"
-            "\nseeds. L_LSP is the common ruler of all methods (rbf, sigma 100, teacher against student) on the"
-            " training set,\nwith the weights that validation chose. On mini_ppi each seed has a teacher of its"
-            " own, on mini_modelnet all share\nthat of seed 0.\n"
-            f"{dates[0]} to {dates[-1]}, {'; '.join(machines)}, source {', '.join(commits)}.",
+            f"{NOTE} {dates[0]} to {dates[-1]}, {'; '.join(machines)},\nsource {', '.join(commits)}.",
             acceptance(rows),
         ]
         parts += [

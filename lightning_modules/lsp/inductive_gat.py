@@ -1,10 +1,16 @@
 """A deep attention network for nodes of many graphs: LSP's teacher, and its student without one."""
 
-from typing import ClassVar, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pytorch_lightning import LightningDataModule
 
 from harness.annotations import ClassSpec, NonNegativeFloat, PositiveInt
 from lightning_modules.graph_prediction.module import GraphPredictor
 from lightning_modules.lsp.network import InductiveAttentionNetwork
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class AttentionPredictor(GraphPredictor):
@@ -50,6 +56,11 @@ class AttentionPredictor(GraphPredictor):
 
     def make_network(self) -> InductiveAttentionNetwork:
         return InductiveAttentionNetwork(*self._sizes, self._negative_slope)
+
+    def figures(
+        self, datamodule: LightningDataModule, published: dict[str, Any] | None
+    ) -> Iterator[tuple[str, "Figure"]]:
+        return iter(())  # heads are no factors to be drawn
 
 
 class InductiveGAT(AttentionPredictor):
