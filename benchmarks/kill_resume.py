@@ -46,6 +46,21 @@ CASES = {
         "model.requires.teacher=['model=classifier','data=digits','trainer.max_epochs=2','~callbacks.pictures']",
         "trainer.max_epochs=12",
     ),
+    "lsp": (
+        "model=lsp",
+        "data=mini_ppi",
+        "model.requires.teacher=['model=inductive_gat','data=mini_ppi','trainer.max_epochs=2','~callbacks.pictures']",
+        "model.distill=fitnet",
+        "trainer.max_epochs=20",
+    ),
+    "lsp_dgcnn": (
+        "model=lsp_dgcnn",
+        "data=mini_modelnet",
+        "data.num_points=64",
+        "model.requires.teacher=['model=dgcnn','data=mini_modelnet','data.num_points=64','trainer.max_epochs=1',"
+        "'~callbacks.pictures']",
+        "trainer.max_epochs=4",
+    ),
 }
 _COMMON = (
     "hardware=cpu",

@@ -12,6 +12,7 @@ from benchmarks.factor_page import factor_table, fold_table, short_table, sweep_
 from benchmarks.few_shot_page import few_shot_section
 from benchmarks.generation_page import draw_curves, generation_notes, generation_table
 from benchmarks.report import RESULTS, ROOT, ExperimentRow, Table
+from benchmarks.structure_page import structure_section
 from harness.files import write_text
 
 TRAINED_ABOVE = 50.0
@@ -157,6 +158,10 @@ final weights reach, and `holdout` chooses on a fold that is neither trained on 
 ## Students from few images
 
 {few_shot_section(RESULTS)}
+
+## Students of graph networks
+
+{structure_section(RESULTS)}
 
 ## Where and when
 

@@ -38,10 +38,10 @@ PUBLISHED_CLOUDS = (
 )
 
 NOTE = (
-    "Two generated stand-ins, `python -m benchmarks.structure_sweeps`; ± is the standard deviation over seeds.\n"
-    "L_LSP is the common ruler of all methods (rbf, sigma 100, teacher against student) on the training set,\n"
-    "with the weights that validation chose. On mini_ppi each seed has a teacher of its own, on mini_modelnet\n"
-    "all share that of seed 0."
+    "Two generated stand-ins, `python -m benchmarks.structure_sweeps`; ± is the standard deviation over"
+    " seeds.\nL_LSP is the common ruler of all methods (rbf, sigma 100, teacher against student) on the"
+    " training set,\nwith the weights that validation chose. On mini_ppi each seed has a teacher of its own,"
+    " on mini_modelnet\nall share that of seed 0."
 )
 
 
