@@ -325,3 +325,52 @@ def test_the_student_that_a_preset_of_dgcnn_names_is_a_good_command(
     made = compose(words[2:])
     check(made.config, made.choices)
     assert_holds(made.config["model"], student)
+
+
+# LSP's specification, sections 3.3, 3.4, 4 and 5.
+def test_lsp_s_teacher_and_student_on_ppi_are_the_authors() -> None:
+    teacher, student = composed("inductive_gat", "ppi"), composed("lsp", "ppi")
+    assert_holds(teacher["model"], {"hidden_layers": 2, "heads": 4, "channels": 256, "out_heads": 6})
+    assert_holds(student["model"], {"hidden_layers": 4, "heads": 2, "channels": 68, "out_heads": 2})
+    assert student["model"]["layer_pairs"] == [[2, 3]]
+    assert_holds(student["model"], {"distill": "lsp", "kernel": "rbf", "sigma": 100.0, "lsp_until": None})
+    assert_holds(student["model"], {"kd_alpha": 0.1, "kd_temperature": 3.0, "kl": "teacher_student"})
+    assert (teacher["trainer"]["max_epochs"], student["trainer"]["max_epochs"]) == (60, 500)
+    for config in (teacher, student):
+        assert config["model"]["optimizer"] == {"name": "Adam", "lr": 0.005}
+        assert_holds(config["data"], {"batch_size": 2, "self_loops": True})
+        best = {"monitor": "val/f1", "mode": "max", "patience": None}
+        assert_holds(config["callbacks"]["best_weights"], best)
+
+
+def test_lsp_s_stand_in_is_the_specified_one() -> None:
+    teacher, student = composed("inductive_gat", "mini_ppi"), composed("lsp", "mini_ppi")
+    assert_holds(teacher["model"], {"hidden_layers": 2, "heads": 4, "channels": 32, "out_heads": 4})
+    assert_holds(student["model"], {"hidden_layers": 2, "heads": 2, "channels": 8, "out_heads": 2})
+    assert_holds(student["model"], {"layer_pairs": [[2, 2]], "kernel": "rbf", "lsp_weight": 10.0})
+    assert teacher["trainer"]["max_epochs"] == student["trainer"]["max_epochs"] == 60
+    assert student["published"] is None
+
+
+@pytest.mark.parametrize(("data", "sizes"), [("modelnet40", STUDENT), ("modelnet10", STUDENT)])
+def test_lsp_on_point_clouds_trains_as_dgcnn_does(data: str, sizes: dict[str, Any]) -> None:
+    config, plain = composed("lsp_dgcnn", data), composed("dgcnn", data)
+    assert_holds(config["model"], sizes | {"layer_pairs": [[4, 3]], "lsp_weight": 100.0, "edges": "union"})
+    for key in ("optimizer", "scheduler", "label_smoothing", "dropout"):
+        assert config["model"][key] == plain["model"][key]
+    assert config["trainer"]["max_epochs"] == plain["trainer"]["max_epochs"] == 250
+    assert config["data"] == plain["data"]
+
+
+def test_lsp_s_stand_in_of_point_clouds_has_the_student_at_half_its_widths() -> None:
+    config = composed("lsp_dgcnn", "mini_modelnet")
+    assert_holds(config["model"], HALF_STUDENT)
+    assert config["trainer"]["max_epochs"] == composed("dgcnn", "mini_modelnet")["trainer"]["max_epochs"]
+
+
+def test_what_lsp_published_stands_beside_lsp_alone() -> None:
+    assert composed("lsp", "ppi")["published"]["value"] == 0.961
+    assert composed("inductive_gat", "ppi")["published"]["value"] == 0.976
+    assert composed("lsp_dgcnn", "modelnet40")["published"]["value"] == 0.919
+    for model, data in (("lsp", "ppi"), ("lsp_dgcnn", "modelnet40")):
+        assert compose([f"model={model}", f"data={data}", "model.distill=full"]).config["published"] is None
