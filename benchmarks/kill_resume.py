@@ -57,9 +57,12 @@ CASES = {
         "model=lsp_dgcnn",
         "data=mini_modelnet",
         "data.num_points=64",
-        "model.requires.teacher=['model=dgcnn','data=mini_modelnet','data.num_points=64','trainer.max_epochs=1',"
-        "'~callbacks.pictures']",
-        "trainer.max_epochs=4",
+        "data.train_per_class=8",
+        "data.batch_size=16",
+        "model.requires.teacher=['model=dgcnn','data=mini_modelnet','data.num_points=64','data.train_per_class=8',"
+        "'data.batch_size=16','trainer.max_epochs=1','~callbacks.pictures']",
+        "trainer.max_epochs=6",
+        "trainer.log_every_n_steps=1",
     ),
 }
 _COMMON = (
