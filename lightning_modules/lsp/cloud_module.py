@@ -1,7 +1,7 @@
 """LSP for dynamic graphs: a student of point clouds whose graph is another one than its teacher's."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from pytorch_lightning import LightningDataModule, LightningModule, Trainer
@@ -18,6 +18,7 @@ from harness.annotations import (
 )
 from harness.errors import UserError
 from lightning_modules.image_classification.losses import soft_target_loss
+from lightning_modules.lsp import cloud_report
 from lightning_modules.lsp.clouds import CloudNeighbours, overlap
 from lightning_modules.lsp.losses import mean_attention, squared_difference
 from lightning_modules.lsp.structure import (
@@ -30,6 +31,9 @@ from lightning_modules.lsp.structure import (
 from lightning_modules.lsp.terms import TermAverages, Terms, check_layer_pairs, term_notes
 from lightning_modules.point_cloud_classification.module import Batch, PointCloudClassifier, clouds_of
 from lightning_modules.point_cloud_classification.networks import EmbeddedClouds
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class CloudLSP(PointCloudClassifier):
@@ -136,6 +140,7 @@ class CloudLSP(PointCloudClassifier):
         self.hints = nn.ModuleList()  # while training alone, see on_phase_start
         # in a tuple it is no submodule: neither in the state dict nor among the parameters
         self._teacher: tuple[PointCloudClassifier, ...] = ()
+        self._rows: list[dict[str, Any]] = []  # metrics of each epoch, for the pictures
 
     # The teacher
 
@@ -200,7 +205,8 @@ class CloudLSP(PointCloudClassifier):
         found: EmbeddedClouds = self._teacher[0].network(pos)
         return found
 
-    def _place_teacher(self) -> None:
+    def place_teacher(self) -> None:
+        """Puts the teacher, if there is one, where the student is, in its precision and evaluation mode."""
         dtype = next(self.network.parameters()).dtype
         for teacher in self._teacher:
             teacher.to(self.device, dtype).eval()
@@ -220,7 +226,7 @@ class CloudLSP(PointCloudClassifier):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        self._place_teacher()
+        self.place_teacher()
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -323,13 +329,30 @@ class CloudLSP(PointCloudClassifier):
         self.hints = nn.ModuleList()
         self.to(trainer.strategy.root_device)
         self.eval()
-        self._place_teacher()
+        self.place_teacher()
         dtype, total, count = next(self.network.parameters()).dtype, 0.0, 0
         for batch in clouds_of(datamodule).loader("train", shared=False):
             pos = batch["pos"].to(self.device, dtype)
             found = self.divergences(self.ask(pos), self.network(pos))
             total, count = total + float(found.sum()), count + found.numel()
         return {"lsp_ruler": total / count}
+
+    # Pictures
+
+    def training_figure(self, rows: list[dict[str, Any]]) -> "Figure":
+        self._rows = rows
+        return cloud_report.training_figure(self, rows)
+
+    def figures(
+        self, datamodule: LightningDataModule, published: dict[str, Any] | None
+    ) -> Iterator[tuple[str, "Figure"]]:
+        self.place_teacher()
+        yield from super().figures(datamodule, published)
+        yield from cloud_report.figures(self, datamodule, published, self._rows)
+
+    def spaces(self, pos: Tensor) -> dict[str, Tensor]:
+        """Those of the layers that are compared, teacher's beside student's, or its own without a teacher."""
+        return super().spaces(pos) if self.teacher is None else cloud_report.compared_spaces(self, pos)
 
 
 _MEASURED = ("lsp_ruler", "graph_overlap")

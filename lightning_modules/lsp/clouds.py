@@ -91,3 +91,18 @@ def overlap(teacher: Tensor, student: Tensor) -> Tensor:
     """
     both = (student.unsqueeze(3) == teacher.unsqueeze(2)).any(dim=3).sum()
     return both / (teacher.numel() + student.numel() - both)
+
+
+def overlap_limits(teacher: int, student: int, points: int) -> tuple[float, float]:
+    """What :func:`overlap` is of neighbours that are drawn at random, about, and at most.
+
+    A point is always its own neighbour. The smaller graph can at most lie within the larger one.
+
+    Args:
+        teacher: neighbours of a point, itself included, at most ``points``.
+        student: likewise.
+        points: of a cloud.
+    """
+    both = 1 + (teacher - 1) * (student - 1) / max(points - 1, 1)
+    few, many = sorted((teacher, student))
+    return both / (teacher + student - both), few / many

@@ -121,7 +121,7 @@ class NodeStructure:
 
 
 @in_house_style
-def draw_structures(nodes: Sequence[NodeStructure], kernel: str) -> "Figure":
+def draw_structures(nodes: Sequence[NodeStructure], kernel: str, what: str = "node") -> "Figure":
     """LS of a few nodes as bars, the teacher's beside the student's.
 
     Most kernels give all neighbours nearly the same share: if none has more than twice the equal share 1/k,
@@ -131,16 +131,17 @@ def draw_structures(nodes: Sequence[NodeStructure], kernel: str) -> "Figure":
     Args:
         nodes: from top to bottom, the headline is about the one in the middle.
         kernel: that LS is computed by, in words.
+        what: is compared with its neighbours, in the singular.
     """
     figure, each = new_figure(
-        _structures_title(nodes), rows=max(len(nodes), 1), height=1.15 + 1.9 * max(len(nodes), 1)
+        _structures_title(nodes, what), rows=max(len(nodes), 1), height=1.15 + 1.9 * max(len(nodes), 1)
     )
     largest = (max(np.max(one, initial=0) for one in (node.teacher, node.student)) for node in nodes)
     is_even = all(share * len(node.teacher) <= 2 for share, node in zip(largest, nodes, strict=True))
     for axes, node in zip(each, nodes, strict=False):
         _draw_structure(axes, node, is_even)
     if not nodes:
-        each[0].text(0.5, 0.5, "no nodes", transform=each[0].transAxes, ha="center", color=MUTED)
+        each[0].text(0.5, 0.5, f"no {what}s", transform=each[0].transAxes, ha="center", color=MUTED)
         return figure
     is_cut = any(len(node.teacher) > MOST_NEIGHBOURS for node in nodes)
     cut = f" (of more than {MOST_NEIGHBOURS}, those that differ most)" if is_cut else ""
@@ -184,13 +185,15 @@ def _draw_structure(axes: "Axes", node: NodeStructure, is_even: bool) -> None:
     axes.set_title(f"{node.name}: {said}, S = {value_in_words(node.divergence)}", fontsize=9.5)
 
 
-def _structures_title(nodes: Sequence[NodeStructure]) -> str:
+def _structures_title(nodes: Sequence[NodeStructure], what: str) -> str:
     if not nodes:
         return "Local structure of teacher and student"
     node = nodes[len(nodes) // 2]
     gap = 100 * float(np.abs(np.asarray(node.teacher) - np.asarray(node.student)).max(initial=0.0))
     points = value_in_words(gap) if gap < 0.1 else f"{gap:.1f}"
-    return f"At a typical node, teacher and student differ by at most {points} points in a neighbour's share"
+    return (
+        f"At a typical {what}, teacher and student differ by at most {points} points in a neighbour's share"
+    )
 
 
 def _patch(label: str, colour: str) -> Any:

@@ -14,8 +14,15 @@ from lightning_modules.graph_prediction.targets import (
     task_loss,
     update_metrics,
 )
+from lightning_modules.lsp.shared_report import (
+    PERCENTILES,
+    kernel_in_words,
+    place_in_words,
+    published_value,
+    shown_kernel,
+    tested,
+)
 from lightning_modules.lsp.structure import (
-    RULER,
     Direction,
     EdgeNeighbours,
     Kernel,
@@ -32,7 +39,6 @@ if TYPE_CHECKING:
     from lightning_modules.lsp.network import InductiveAttentionNetwork
     from lightning_modules.lsp.pictures import Cost, NodeStructure
 
-PERCENTILES = ((10, "10th percentile"), (50, "median"), (99, "99th percentile"))
 NAMED = 3  # nodes of the largest divergence
 
 
@@ -62,8 +68,11 @@ def figures(
     if module.teacher is not None:
         divergences = module.divergences(data, "test").numpy()
         yield "divergences", draw_divergences(divergences, _largest(data, divergences))
-        kernel, direction = shown_kernel(module)
-        yield "local_structures", draw_structures(structures(module, data, kernel, direction), _said(kernel))
+        kernel, direction = shown_kernel(module.terms)
+        yield (
+            "local_structures",
+            draw_structures(structures(module, data, kernel, direction), kernel_in_words(kernel)),
+        )
         yield "costs", draw_costs(*costs(module, data))
 
 
@@ -73,25 +82,13 @@ def _scores(
     published: dict[str, Any] | None,
     rows: Sequence[dict[str, Any]],
 ) -> "Figure":
-    from harness.curves import PublishedValue
     from lightning_modules.lsp.training_pictures import draw_scores
 
     metric = "f1" if is_multi_label(module.target) else "acc"
-    known = None
-    if published and published["metric"] == f"test/{metric}":
-        known = PublishedValue(published["value"], published["spread"])
+    known = published_value(published, metric)
     teacher = None if module.teacher is None else score(module, module.teacher.network, data, "val")
     name = "Micro-F1" if metric == "f1" else "Accuracy, mean over classes"
-    return draw_scores(rows, teacher, known, _tested(module, metric), metric=metric, name=name)
-
-
-def _tested(module: "LSP", metric: str) -> tuple[int, float] | None:
-    """The epoch whose weights were kept, and their score on the test data."""
-    callbacks: list[Any] = module.trainer.callbacks  # type: ignore[attr-defined]
-    # callbacks/best_weights.py, known by what it has
-    epochs = [one.best_epoch for one in callbacks if getattr(one, "best_epoch", -1) >= 0]
-    found = module.trainer.callback_metrics.get(f"test/{metric}")
-    return (epochs[0], float(found)) if epochs and found is not None else None
+    return draw_scores(rows, teacher, known, tested(module, metric), metric=metric, name=name)
 
 
 @torch.no_grad()
@@ -135,21 +132,6 @@ def _numbers(batch: Batch) -> Tensor:
     graph = batch["batch"]
     node = torch.arange(len(graph), device=graph.device) - batch["ptr"][graph]
     return torch.stack([batch["index"][graph], node]).cpu()
-
-
-def shown_kernel(module: "LSP") -> tuple[Kernel, Direction]:
-    """That the student learnt by, or the common ruler if it copied no structure."""
-    terms = module.terms
-    copies = terms.distill in ("lsp", "lsp+kd")
-    return (terms.kernel, terms.direction) if copies else (RULER, "teacher_student")
-
-
-def _said(kernel: Kernel) -> str:
-    if kernel.name in ("rbf", "l1exp"):
-        return f"{kernel.name}, σ = {kernel.sigma:g}"
-    if kernel.name == "poly":
-        return f"poly, degree {kernel.degree}, offset {kernel.offset:g}"
-    return kernel.name
 
 
 @torch.no_grad()
@@ -223,6 +205,4 @@ def costs(module: "LSP", data: "GraphSetDataModule") -> "tuple[Cost, Cost, str]"
     )
     number = graphs.num_graphs
     what = f"{number} test graph{'s' if number > 1 else ''}, {len(graphs.x):,} nodes"
-    threads = torch.get_num_threads()
-    where = f"on {threads} CPU thread{'s' if threads > 1 else ''}"
-    return of_teacher, of_student, f"{what}, {'on the GPU' if module.device.type == 'cuda' else where}"
+    return of_teacher, of_student, f"{what}, {place_in_words(module.device)}"

@@ -51,9 +51,14 @@ class Terms:
         """Whether the teacher's features or attention maps are asked for."""
         return self.distill in ("fitnet", "at")
 
+    @property
+    def copies_structure(self) -> bool:
+        """Whether the loss is one of local structure, whatever the epoch and the weight."""
+        return self.distill in ("lsp", "lsp+kd")
+
     def structure_in(self, epoch: int) -> bool:
         """Whether L_LSP is part of the loss in an epoch, counted from 0."""
-        wanted = self.distill in ("lsp", "lsp+kd") and self.lsp_weight > 0
+        wanted = self.copies_structure and self.lsp_weight > 0
         return wanted and (self.lsp_until is None or epoch < self.lsp_until)
 
     @property

@@ -25,14 +25,20 @@ Line = tuple[str, str, np.ndarray, np.ndarray]  # label, colour, epochs, values
 
 
 @in_house_style
-def draw_training(rows: Rows, lsp_until: int | None = None) -> "Figure":
+def draw_training(
+    rows: Rows, lsp_until: int | None = None, limits: tuple[float, float] | None = None
+) -> "Figure":
     """Parts of the loss, what L_LSP weighs among them, and L_LSP on the common ruler, against the epoch.
+
+    Where both networks make graphs of their own, also how much of them is the same.
 
     Args:
         rows: one mapping an epoch: ``epoch`` and any of ``train/task_loss``, ``train/kd_loss``,
             ``train/hint_loss``, ``train/lsp_term`` (lambda * L_LSP), ``train/lsp_gradient_share`` in [0, 1],
-            ``train/lsp_ruler`` and ``val/lsp_ruler``. What is missing leaves a gap; what is nowhere, a panel.
+            ``train/lsp_ruler``, ``val/lsp_ruler`` and ``val/graph_overlap`` in [0, 1]. What is missing leaves
+            a gap; what is nowhere, a panel.
         lsp_until: epochs with the term, after which a mark says that it ended; None for all.
+        limits: the overlap of graphs made by chance and the largest there can be, in [0, 1].
     """
     losses = _lines(
         rows,
@@ -51,7 +57,9 @@ def draw_training(rows: Rows, lsp_until: int | None = None) -> "Figure":
         ("training", TRAIN_COLOUR, "train/lsp_ruler"),
         ("validation", VAL_COLOUR, "val/lsp_ruler"),
     )
-    panels = [("Loss", losses), ("L_LSP's weight (%)", weight), ("Ruler", ruler)]
+    overlap = _lines(rows, ("both graphs", VAL_COLOUR, "val/graph_overlap"))
+    overlap = [(label, colour, epochs, 100 * values) for label, colour, epochs, values in overlap]
+    panels = [("Loss", losses), (_WEIGHT, weight), (_RULER, ruler), (_OVERLAP, overlap)]
     panels = [(name, lines) for name, lines in panels if lines]
     title = _training_title(weight, ruler, _ended(rows, lsp_until))
     if not panels:
@@ -62,15 +70,20 @@ def draw_training(rows: Rows, lsp_until: int | None = None) -> "Figure":
     figure, each = new_figure(title, rows=len(panels), height=1.3 + 2.05 * len(panels), sharex=True)
     for axes, (name, lines) in zip(each, panels, strict=True):
         is_log = _draw_lines(axes, lines)
+        if name == _OVERLAP and limits is not None:
+            _draw_limits(axes, *limits)
         axes.set_ylabel(f"{name}, log scale" if is_log else name)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0, handlelength=1.4)
-    if ruler:
-        each[-1].set_title("L_LSP by rbf, σ = 100", loc="right")
+        axes.set_title(_NOTES.get(name, ""), loc="right")
     if lsp_until is not None and _ended(rows, lsp_until):
         _mark_end(each, lsp_until)
     _set_epochs(each[-1])
     figure.align_ylabels()
     return figure
+
+
+_WEIGHT, _RULER, _OVERLAP = "L_LSP's weight (%)", "Ruler", "Same edges (%)"
+_NOTES = {_RULER: "L_LSP by rbf, σ = 100", _OVERLAP: "of the edges in either graph, validation"}
 
 
 def _lines(rows: Rows, *wanted: tuple[str, str, str]) -> list[Line]:
@@ -142,6 +155,15 @@ def _draw_lines(axes: "Axes", lines: Sequence[Line]) -> bool:
     else:
         axes.set_ylim(bottom=min(0.0, 1.05 * float(values.min())), top=1.08 * float(values.max()) or 1.0)
     return is_log
+
+
+def _draw_limits(axes: "Axes", chance: float, most: float) -> None:
+    """Between what the overlap of graphs lies, in [0, 1] each."""
+    axes.axhline(100 * most, label="at most", zorder=1.8, **TEACHER_LINE)
+    axes.axhline(
+        100 * chance, label="by chance", color=MUTED, linewidth=1.3, linestyle=(0, (1, 1.5)), zorder=1.8
+    )
+    axes.set_ylim(0, max(108 * most, axes.get_ylim()[1]))
 
 
 def _set_log(axes: "Axes", low: float, high: float) -> None:

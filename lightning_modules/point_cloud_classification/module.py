@@ -237,9 +237,11 @@ class PointCloudClassifier(ExperimentModule):
         chosen = one_of_each_class(test.labels)[:DRAWN_CLOUDS]
         pos = test.pos[chosen]
         names = [data.class_names[label] for label in test.labels[chosen].tolist()]
-        features = self.features(pos)
-        spaces = {f"after layer {number}": found for number, found in enumerate(features, 1)}
-        yield "distances", draw_distances(pos, spaces, names)
+        yield "distances", draw_distances(pos, self.spaces(pos), names)
+
+    def spaces(self, pos: Tensor) -> dict[str, Tensor]:
+        """Features ``[B, n, C]`` of clouds ``[B, n, 3]`` that distances are drawn in, by heading."""
+        return {f"after layer {number}": found for number, found in enumerate(self.features(pos), 1)}
 
     @torch.no_grad()
     def probabilities(self, batches: Iterable[Batch]) -> Tensor:

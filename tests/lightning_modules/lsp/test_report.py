@@ -20,6 +20,7 @@ from lightning_modules.graph_prediction.module import graph_sets_of
 from lightning_modules.lsp import report
 from lightning_modules.lsp.inductive_gat import InductiveGAT
 from lightning_modules.lsp.module import LSP
+from lightning_modules.lsp.shared_report import shown_kernel
 from lightning_modules.lsp.structure import RULER, EdgeNeighbours, Kernel
 from tests.figure_text import text_of
 from tests.lightning_modules.lsp import networks
@@ -72,11 +73,11 @@ def test_a_run_draws_all_its_pictures(run: Run):
 def test_every_training_has_them_by_the_common_ruler(distill: str, tmp_path: Path):
     run = fitted(tmp_path / "run", f"model.distill={distill}", "model.kernel=l1exp")
     assert {path.stem for path in (run.folder / "figures").iterdir()} == ALL
-    assert report.shown_kernel(student(run)) == (RULER, "teacher_student")
+    assert shown_kernel(student(run).terms) == (RULER, "teacher_student")
 
 
 def test_the_kernel_of_the_loss_is_shown_where_there_is_one(run: Run):
-    assert report.shown_kernel(student(run)) == (Kernel("l1exp"), "teacher_student")
+    assert shown_kernel(student(run).terms) == (Kernel("l1exp"), "teacher_student")
 
 
 def test_drawing_leaves_the_global_random_state_and_the_weights_alone(run: Run):
