@@ -1,5 +1,6 @@
 """On which classes of point clouds a student's local structure is farthest from its teacher's."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AT_MOST = 40  # classes
+LETTERS = 75  # of a line above the axes
 NAMED = 3  # clouds of the largest mean
 
 
@@ -53,15 +55,14 @@ def draw_class_divergences(
     low, high = float(means.min()), float(means.max())
     axes.set_xlim(min(0.0, 1.05 * low), 1.05 * high if high > 0 else 1.0)
     axes.xaxis.set_major_formatter(lambda value, _: value_in_words(value))
-    # never off the page, whatever the digits
-    axes.locator_params(axis="x", nbins=6)
+    axes.locator_params(axis="x", nbins=6)  # of numbers with a power of ten
     cut = f"; {len(shown)} of {len(order)} classes" if len(order) > len(shown) else ""
     axes.set_xlabel(f"Mean S_i of a cloud's points, L_LSP by rbf, σ = 100{cut}")
     named = (
         f"{class_label(class_names, int(labels[number]))} {index[number]} ({value_in_words(means[number])})"
         for number in np.argsort(-means, kind="stable")[:NAMED]
     )
-    axes.set_title(f"Largest: {', '.join(named)}", fontsize=9.5, color=INK)
+    axes.set_title(textwrap.fill(f"Largest: {', '.join(named)}", LETTERS), fontsize=9.5, color=INK)
     figure.legend(loc="outside lower left", ncols=3)
     return figure
 
@@ -69,5 +70,5 @@ def draw_class_divergences(
 def _title(name: str, top: float, mean: float, classes: int) -> str:
     if classes == 1:
         return f"Clouds of the one class, {name}, have a mean S_i of {value_in_words(top)}"
-    title = f"Local structure is copied worst on the class {name}"
+    title = f"Local structure differs most on the class {name}"
     return f"{title}, whose S_i is {top / mean:.1f} times the mean" if mean > 0 else title

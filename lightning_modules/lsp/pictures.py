@@ -146,7 +146,11 @@ def draw_structures(nodes: Sequence[NodeStructure], kernel: str, what: str = "no
     is_cut = any(len(node.teacher) > MOST_NEIGHBOURS for node in nodes)
     cut = f" (of more than {MOST_NEIGHBOURS}, those that differ most)" if is_cut else ""
     each[-1].set_xlabel(f"Neighbour{cut}; LS by {kernel}")
-    label = "Share of a neighbour minus the equal share (points)" if is_even else "Share of a neighbour (%)"
+    label = (
+        "Share of a neighbour minus the equal share (percentage points)"
+        if is_even
+        else "Share of a neighbour (%)"
+    )
     figure.supylabel(label, fontsize=10.5, color=INK)
     handles = [_patch("teacher", TEACHER_COLOUR), _patch("student", STUDENT_COLOUR)]
     if not is_even:
@@ -191,9 +195,8 @@ def _structures_title(nodes: Sequence[NodeStructure], what: str) -> str:
     node = nodes[len(nodes) // 2]
     gap = 100 * float(np.abs(np.asarray(node.teacher) - np.asarray(node.student)).max(initial=0.0))
     points = value_in_words(gap) if gap < 0.1 else f"{gap:.1f}"
-    return (
-        f"At a typical {what}, teacher and student differ by at most {points} points in a neighbour's share"
-    )
+    said = f"the student's share of a neighbour is off by at most {points} percentage points"
+    return f"At a typical {what}, {said}"
 
 
 def _patch(label: str, colour: str) -> Any:

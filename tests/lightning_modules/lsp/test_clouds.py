@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_modules.lsp.clouds import CloudNeighbours, overlap
+from lightning_modules.lsp.clouds import CloudNeighbours, overlap, overlap_limits
 from lightning_modules.lsp.structure import Kernel, log_structure, node_divergences, structure_loss
 from tests.lightning_modules.lsp.examples import STUDENT, TEACHER, slow_loss
 from tests.lightning_modules.lsp.test_structure import each_kernel, normal
@@ -141,3 +141,20 @@ def test_points_that_are_close_keep_their_distance_in_single_precision() -> None
     z = 100 + 0.01 * normal(1, 8, 64)
     exact, single = (neighbours.squared_distances(one) for one in (z, z.float()))
     assert float((exact - single).abs().max()) < 1e-5
+
+
+def test_overlap_lies_within_its_limits() -> None:
+    assert overlap_limits(3, 3, 3) == (1.0, 1.0)
+    assert overlap_limits(20, 10, 1024) == (pytest.approx((1 + 171 / 1023) / (29 - 171 / 1023)), 0.5)
+    assert overlap_limits(10, 20, 1024) == overlap_limits(20, 10, 1024)
+    generator = torch.Generator().manual_seed(0)
+    itself = torch.arange(40).view(1, 40, 1).expand(30, -1, -1)
+    scores = torch.rand(2, 30, 40, 40, generator=generator)
+    scores.diagonal(dim1=2, dim2=3).fill_(2.0)  # a point is its own neighbour
+    large, small = (
+        one.argsort(dim=2, descending=True)[..., :k] for one, k in zip(scores, (9, 4), strict=True)
+    )
+    assert torch.equal(large[..., :1], itself)
+    chance, most = overlap_limits(9, 4, 40)
+    assert float(overlap(large, small)) == pytest.approx(chance, abs=0.01)
+    assert float(overlap(large, large[..., :4])) == pytest.approx(most)

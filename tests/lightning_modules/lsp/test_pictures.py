@@ -84,10 +84,10 @@ def test_even_structures_are_drawn_from_the_equal_share_the_teachers_largest_fir
     assert student == pytest.approx([5, 5, 0, -10])
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["n1", "n3", "n0", "n2"]
     assert "Median, graph 10, node 7: 4 neighbours, equal share 25 %, S = 0.012" in text
-    assert "minus the equal share (points)" in figure.get_supylabel()
+    assert "minus the equal share (percentage points)" in figure.get_supylabel()
     assert "LS by rbf, σ = 100" in text
     assert figure.get_suptitle().replace("\n", " ") == (
-        "At a typical node, teacher and student differ by at most 5.0 points in a neighbour's share"
+        "At a typical node, the student's share of a neighbour is off by at most 5.0 percentage points"
     )
     assert_inside(figure)
 
@@ -118,7 +118,9 @@ def test_of_many_neighbours_those_are_shown_that_differ_most():
 
 def test_the_headline_is_about_the_node_in_the_middle():
     near, far = node([0.5, 0.5], [0.5002, 0.4998]), node([0.9, 0.1], [0.1, 0.9])
-    assert "at most 0.02 points" in draw_structures([far, near, far], "rbf").get_suptitle()
+    assert "at most 0.02 percentage" in draw_structures([far, near, far], "rbf").get_suptitle().replace(
+        "\n", " "
+    )
     assert "at most 80.0 points" in draw_structures([near, far, near], "rbf").get_suptitle()
 
 

@@ -70,6 +70,25 @@ def test_the_headline_says_what_the_term_weighs_and_where_the_ruler_ends():
     assert_inside(draw_training(rows()))
 
 
+def test_the_overlap_of_graphs_is_drawn_between_its_limits_where_there_is_one():
+    given = [row | {"val/graph_overlap": 0.3 + 0.01 * row["epoch"]} for row in rows()]
+    figure = draw_training(given, limits=(0.1, 0.5))
+    *others, overlap = lines(figure)
+    assert len(others) == 3
+    assert overlap["both graphs"] == pytest.approx([30, 31, 32, 33, 34, 35])
+    assert (overlap["at most"], overlap["by chance"]) == ([50, 50], [10, 10])
+    assert figure.axes[-1].get_ylim()[1] > 50
+    assert [axes.get_title(loc="right") for axes in figure.axes] == [
+        "",
+        "",
+        "L_LSP by rbf, σ = 100",
+        "of the edges in either graph, validation",
+    ]
+    assert_inside(figure)
+    assert set(lines(draw_training(given))[-1]) == {"both graphs"}
+    assert len(draw_training(rows(), limits=(0.1, 0.5)).axes) == 3
+
+
 def test_a_training_without_the_term_has_no_panel_for_its_weight():
     figure = draw_training(rows(with_term=0))
     assert [set(panel) for panel in lines(figure)] == [{"task loss"}, {"training", "validation"}]
