@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AT_MOST = 40  # classes
-LETTERS = 75  # of a line above the axes
+LETTERS = 88  # of a line above the axes
 NAMED = 3  # clouds of the largest mean
 
 

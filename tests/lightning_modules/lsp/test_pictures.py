@@ -121,7 +121,7 @@ def test_the_headline_is_about_the_node_in_the_middle():
     assert "at most 0.02 percentage" in draw_structures([far, near, far], "rbf").get_suptitle().replace(
         "\n", " "
     )
-    assert "at most 80.0 points" in draw_structures([near, far, near], "rbf").get_suptitle()
+    assert "80.0 percentage points" in draw_structures([near, far, near], "rbf").get_suptitle()
 
 
 @pytest.mark.parametrize("nodes", [[], [node([], [])], [node([1.0], [1.0])]])
