@@ -20,6 +20,7 @@ from harness.errors import UserError
 from lightning_modules.image_classification.losses import soft_target_loss
 from lightning_modules.lsp import cloud_report
 from lightning_modules.lsp.clouds import CloudNeighbours, overlap
+from lightning_modules.lsp.distiller import DISTILLING, Distiller
 from lightning_modules.lsp.losses import mean_attention, squared_difference
 from lightning_modules.lsp.structure import (
     RULER,
@@ -28,7 +29,7 @@ from lightning_modules.lsp.structure import (
     node_divergences,
     structure_loss,
 )
-from lightning_modules.lsp.terms import TermAverages, Terms, check_layer_pairs, term_notes
+from lightning_modules.lsp.terms import Terms, check_layer_pairs
 from lightning_modules.point_cloud_classification.module import Batch, PointCloudClassifier, clouds_of
 from lightning_modules.point_cloud_classification.networks import EmbeddedClouds
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class CloudLSP(PointCloudClassifier):
+class CloudLSP(Distiller, PointCloudClassifier):
     """A :class:`DGCNN` that copies its teacher's local structure (Yang et al., arXiv 2003.10477).
 
     For a pair of layers both networks' structures are taken over the union of the two graphs of nearest
@@ -78,10 +79,11 @@ class CloudLSP(PointCloudClassifier):
     """
 
     prerequisites = ("teacher",)
+    layers_in_words = "EdgeConvs"
     training_only: ClassVar[tuple[str, ...]] = (
         *PointCloudClassifier.training_only,
-        *("distill", "layer_pairs", "edges", "kernel", "sigma", "degree", "offset", "kl", "lsp_weight"),
-        *("lsp_until", "kd_alpha", "kd_temperature", "hint_weight"),
+        *DISTILLING,
+        "edges",
     )
     epoch_metrics: ClassVar[tuple[str, ...]] = (
         *PointCloudClassifier.epoch_metrics,
@@ -131,36 +133,20 @@ class CloudLSP(PointCloudClassifier):
             scheduler,
         )
         self.save_hyperparameters()
-        self.layer_pairs = tuple((one, other) for one, other in layer_pairs)
         self.edges = edges
         measure = Kernel(kernel, sigma, degree, offset)
-        self.terms = Terms(distill, measure, kl, lsp_weight, lsp_until, kd_alpha, kd_temperature, hint_weight)
-        self.averages = TermAverages(self.terms)
+        terms = Terms(distill, measure, kl, lsp_weight, lsp_until, kd_alpha, kd_temperature, hint_weight)
+        self.teach_by(terms, layer_pairs)
         self.val_averages = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in _MEASURED})
-        self.hints = nn.ModuleList()  # while training alone, see on_phase_start
         # in a tuple it is no submodule: neither in the state dict nor among the parameters
         self._teacher: tuple[PointCloudClassifier, ...] = ()
         self._rows: list[dict[str, Any]] = []  # metrics of each epoch, for the pictures
 
     # The teacher
 
-    def on_planned_prerequisites(self, configs: Mapping[str, Mapping[str, Any]]) -> None:
-        """Looks whether the teacher will have the layers that are compared.
-
-        Raises:
-            UserError: it will not.
-        """
-        widths = configs.get("teacher", {}).get("model", {}).get("widths")
-        if isinstance(widths, list):
-            self._check_teacher_layers(len(widths))
-
-    def _check_teacher_layers(self, layers: int) -> None:
-        highest = max(one for one, _ in self.layer_pairs)
-        if highest > layers:
-            raise UserError(
-                f"model.layer_pairs names layer {highest} of a teacher with {layers} EdgeConvs."
-                f" Name at most {layers}, as in model.layer_pairs=[[{layers},{self.layer_pairs[0][1]}]]."
-            )
+    def planned_layers(self, model: Mapping[str, Any]) -> int | None:
+        widths = model.get("widths")
+        return len(widths) if isinstance(widths, list) else None
 
     def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
         """Takes ``modules["teacher"]``.
@@ -174,18 +160,14 @@ class CloudLSP(PointCloudClassifier):
                 f"model.requires.teacher: {type(teacher).__name__} is no classifier of point clouds."
                 ' Name one, such as [model=dgcnn, "data=${data}"].'
             )
-        if teacher.num_classes != self.num_classes:
-            raise UserError(
-                f"model.requires.teacher was trained with num_classes={teacher.num_classes}, this run has"
-                f" num_classes={self.num_classes}. Name a teacher of the same data."
-            )
+        self.check_facts(teacher, ("num_classes",))
         points, k = int(self.hparams["num_points"]), teacher.network.k
         if k > points:
             raise UserError(
                 f"model.requires.teacher looks at {k} neighbours, and clouds have data.num_points={points}."
                 f" Set data.num_points={k} or more."
             )
-        self._check_teacher_layers(len(teacher.network.layers))
+        self.check_teacher_layers(len(teacher.network.layers))
         self._teacher = (teacher,)
 
     @property
@@ -228,10 +210,6 @@ class CloudLSP(PointCloudClassifier):
         super().on_fit_start()
         self.place_teacher()
 
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        self.averages.reset()
-
     def training_loss(self, batch: Batch, embedded: EmbeddedClouds) -> Tensor:
         epoch, terms = self.current_epoch, self.terms
         parts = {"task_loss": super().training_loss(batch, embedded)}
@@ -244,11 +222,7 @@ class CloudLSP(PointCloudClassifier):
                 parts["hint_loss"] = self._hint_loss(taught, embedded)
             if terms.structure_in(epoch):
                 parts["lsp_loss"] = self.structure_loss(taught, embedded)
-        loss = terms.total(parts, epoch)
-        first = self.trainer.fit_loop.epoch_loop.batch_idx == 0  # one step an epoch says enough
-        parameters = list(self.network.parameters()) if first else None
-        self.averages.add(term_notes(parts, loss, terms, epoch, parameters), len(batch["y"]))
-        return loss
+        return self.total(parts, list(self.network.parameters()), len(batch["y"]))
 
     def neighbours(
         self, taught: EmbeddedClouds, embedded: EmbeddedClouds, pair: tuple[int, int]
@@ -277,9 +251,6 @@ class CloudLSP(PointCloudClassifier):
             else:
                 losses.append(squared_difference(self.hints[number](own), target))
         return torch.stack(losses).mean()
-
-    def train_averages(self) -> dict[str, MeanMetric]:
-        return self.averages.of_epoch()
 
     def configure_optimizers(self) -> Any:
         return self.optimizers_of([*self.network.parameters(), *self.hints.parameters()])

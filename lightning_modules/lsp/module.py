@@ -16,6 +16,7 @@ from lightning_modules.graph_prediction.networks import LayerOutput
 from lightning_modules.graph_prediction.targets import is_multi_label, task_loss
 from lightning_modules.image_classification.losses import soft_target_loss
 from lightning_modules.lsp import report
+from lightning_modules.lsp.distiller import DISTILLING, Distiller
 from lightning_modules.lsp.inductive_gat import AttentionPredictor
 from lightning_modules.lsp.losses import (
     Hint,
@@ -33,7 +34,7 @@ from lightning_modules.lsp.structure import (
     structure_loss,
 )
 from lightning_modules.lsp.teacher import Answers, AnswerTable, Teacher
-from lightning_modules.lsp.terms import TermAverages, Terms, check_layer_pairs, term_notes
+from lightning_modules.lsp.terms import Terms, check_layer_pairs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from datamodules.graph_sets import GraphLoader, Split
 
 
-class LSP(AttentionPredictor):
+class LSP(Distiller, AttentionPredictor):
     """A student that copies its teacher's local structure (Yang et al., CVPR 2020, arXiv 2003.10477).
 
     For each node the similarities to its neighbours, as a distribution, are to be those of the teacher's
@@ -88,10 +89,12 @@ class LSP(AttentionPredictor):
     """
 
     prerequisites = ("teacher",)
+    layers_in_words = "hidden layers"
     training_only: ClassVar[tuple[str, ...]] = (
         *AttentionPredictor.training_only,
-        *("distill", "layer_pairs", "kernel", "sigma", "degree", "offset", "kl", "lsp_weight", "lsp_until"),
-        *("kd_alpha", "kd_temperature", "hint_weight", "attention_map", "cache_teacher"),
+        *DISTILLING,
+        "attention_map",
+        "cache_teacher",
     )
 
     def __init__(
@@ -139,13 +142,11 @@ class LSP(AttentionPredictor):
             scheduler,
         )
         self.save_hyperparameters()
-        self.layer_pairs = tuple((one, other) for one, other in layer_pairs)
         self.attention_map, self.cache_teacher = attention_map, cache_teacher
         measure = Kernel(kernel, sigma, degree, offset)
-        self.terms = Terms(distill, measure, kl, lsp_weight, lsp_until, kd_alpha, kd_temperature, hint_weight)
-        self.averages = TermAverages(self.terms, "lsp_ruler")
+        terms = Terms(distill, measure, kl, lsp_weight, lsp_until, kd_alpha, kd_temperature, hint_weight)
+        self.teach_by(terms, layer_pairs, "lsp_ruler")
         self.val_ruler = MeanMetric(nan_strategy="disable")
-        self.hints = nn.ModuleList()  # while training alone, see on_phase_start
         # in a tuple it is no submodule: neither in the state dict nor among the parameters
         self._teacher: tuple[Teacher, ...] = ()
         self._tables: dict[str, AnswerTable] = {}
@@ -153,23 +154,9 @@ class LSP(AttentionPredictor):
 
     # The teacher
 
-    def on_planned_prerequisites(self, configs: Mapping[str, Mapping[str, Any]]) -> None:
-        """Looks whether the teacher will have the layers that are compared.
-
-        Raises:
-            UserError: it will not.
-        """
-        layers = configs.get("teacher", {}).get("model", {}).get("hidden_layers")
-        if isinstance(layers, int):
-            self._check_teacher_layers(layers)
-
-    def _check_teacher_layers(self, layers: int) -> None:
-        highest = max(one for one, _ in self.layer_pairs)
-        if highest > layers:
-            raise UserError(
-                f"model.layer_pairs names layer {highest} of a teacher with {layers} hidden layers."
-                f" Name at most {layers}, as in model.layer_pairs=[[{layers},{self.layer_pairs[0][1]}]]."
-            )
+    def planned_layers(self, model: Mapping[str, Any]) -> int | None:
+        layers = model.get("hidden_layers")
+        return layers if isinstance(layers, int) else None
 
     def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
         """Takes ``modules["teacher"]``.
@@ -183,14 +170,8 @@ class LSP(AttentionPredictor):
                 f"model.requires.teacher: {type(teacher).__name__} has no hidden layers of attention to be"
                 ' compared with. Name one that has: [model=inductive_gat, "data=${data}"].'
             )
-        for key in ("in_channels", "num_classes", "target"):
-            own, other = self.hparams[key], teacher.hparams[key]
-            if own != other:
-                raise UserError(
-                    f"model.requires.teacher was trained with {key}={other}, this run has {key}={own}."
-                    " Name a teacher of the same data."
-                )
-        self._check_teacher_layers(len(teacher.network.layers))
+        self.check_facts(teacher, ("in_channels", "num_classes", "target"))
+        self.check_teacher_layers(len(teacher.network.layers))
         self._teacher = (
             Teacher(
                 network=teacher.network,
@@ -269,13 +250,10 @@ class LSP(AttentionPredictor):
             parts["hint_loss"] = self._hint_loss(answers, graphs, found)
         if terms.structure_in(epoch):
             parts["lsp_loss"] = self._structure_loss(answers, graphs, found, terms.kernel)
-        loss = terms.total(parts, epoch)
-        first = self.trainer.fit_loop.epoch_loop.batch_idx == 0  # one step an epoch says enough
-        noted = term_notes(parts, loss, terms, epoch, list(self.network.parameters()) if first else None)
         own = "lsp_loss" in parts and terms.kernel == RULER and terms.direction == "teacher_student"
-        noted["lsp_ruler"] = noted["lsp_loss"] if own else self._ruler(answers, graphs, found).mean()
-        self.averages.add(noted, graphs.edges.num_groups)
-        return loss
+        ruler = parts["lsp_loss"].detach() if own else self._ruler(answers, graphs, found).mean()
+        weights = list(self.network.parameters())
+        return self.total(parts, weights, graphs.edges.num_groups, lsp_ruler=ruler)
 
     def _structure_loss(
         self, answers: Answers, graphs: Graphs, found: list[LayerOutput], kernel: Kernel
@@ -311,13 +289,6 @@ class LSP(AttentionPredictor):
             else:
                 losses.append(squared_difference(self.hints[number](own, graphs), answers.hidden[number]))
         return torch.stack(losses).mean()
-
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        self.averages.reset()
-
-    def train_averages(self) -> dict[str, MeanMetric]:
-        return self.averages.of_epoch()
 
     def configure_optimizers(self) -> Any:
         return self.optimizers_of([*self.network.parameters(), *self.hints.parameters()])
