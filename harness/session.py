@@ -85,6 +85,7 @@ def run_session(
                 claims.callback(release_folder, *found)
         began, started = datetime.now(UTC), time.perf_counter()
         module = build_module(config)  # first: settings that do not go together are no work for a teacher
+        module.trained_on = dict(config["data"])
         if config.get("requires"):
             module.on_planned_prerequisites(planned(config, choices, words))
         prerequisites = provide(config, choices, words)

@@ -72,7 +72,7 @@ class ExperimentModule(LightningModule):
         # of modules that step their optimisers themselves; the harness fills them in
         self.gradient_clip_val: float | None = None
         self.gradient_clip_algorithm: str | None = None
-        # of a network that another run starts from: the node ``data`` of its own run, where that is known
+        # the node ``data`` of the run, or of its own run if another one starts from it; None where not known
         self.trained_on: dict[str, Any] | None = None
         self.phase_index = 0
         self.epochs_before = 0  # epochs of the earlier phases: logged epochs run on

@@ -80,6 +80,8 @@ class CloudLSP(Distiller, PointCloudClassifier):
 
     prerequisites = ("teacher",)
     layers_in_words = "EdgeConvs"
+    teachers = PointCloudClassifier
+    teacher_choice = "dgcnn"
     training_only: ClassVar[tuple[str, ...]] = (
         *PointCloudClassifier.training_only,
         *DISTILLING,
@@ -136,7 +138,7 @@ class CloudLSP(Distiller, PointCloudClassifier):
         self.edges = edges
         measure = Kernel(kernel, sigma, degree, offset)
         terms = Terms(distill, measure, kl, lsp_weight, lsp_until, kd_alpha, kd_temperature, hint_weight)
-        self.teach_by(terms, layer_pairs)
+        self.teach_by(terms, layer_pairs, "lsp_ruler")
         self.val_averages = nn.ModuleDict({name: MeanMetric(nan_strategy="disable") for name in _MEASURED})
         # in a tuple it is no submodule: neither in the state dict nor among the parameters
         self._teacher: tuple[PointCloudClassifier, ...] = ()
@@ -144,9 +146,15 @@ class CloudLSP(Distiller, PointCloudClassifier):
 
     # The teacher
 
-    def planned_layers(self, model: Mapping[str, Any]) -> int | None:
-        widths = model.get("widths")
-        return len(widths) if isinstance(widths, list) else None
+    def check_teacher(self, model: Mapping[str, Any]) -> None:
+        self.check_facts(model, ("num_classes",))
+        self.check_teacher_layers(len(model["widths"]))
+        points, k = int(self.hparams["num_points"]), model["k"]
+        if k > points:
+            raise UserError(
+                f"model.requires.teacher looks at {k} neighbours, and clouds have data.num_points={points}."
+                f" Set data.num_points={k} or more."
+            )
 
     def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
         """Takes ``modules["teacher"]``.
@@ -155,19 +163,8 @@ class CloudLSP(Distiller, PointCloudClassifier):
             UserError: it is no classifier of the same point clouds, or lacks a layer.
         """
         teacher = modules["teacher"]
-        if not isinstance(teacher, PointCloudClassifier):
-            raise UserError(
-                f"model.requires.teacher: {type(teacher).__name__} is no classifier of point clouds."
-                ' Name one, such as [model=dgcnn, "data=${data}"].'
-            )
-        self.check_facts(teacher, ("num_classes",))
-        points, k = int(self.hparams["num_points"]), teacher.network.k
-        if k > points:
-            raise UserError(
-                f"model.requires.teacher looks at {k} neighbours, and clouds have data.num_points={points}."
-                f" Set data.num_points={k} or more."
-            )
-        self.check_teacher_layers(len(teacher.network.layers))
+        self.take_teacher(teacher)
+        assert isinstance(teacher, PointCloudClassifier)
         self._teacher = (teacher,)
 
     @property
@@ -214,7 +211,8 @@ class CloudLSP(Distiller, PointCloudClassifier):
         epoch, terms = self.current_epoch, self.terms
         parts = {"task_loss": super().training_loss(batch, embedded)}
         asks = terms.soft_labels or terms.hints or terms.structure_in(epoch)
-        if asks:
+        noted: dict[str, Tensor] = {}
+        if asks:  # else the teacher's pass would be for the ruler alone, which validation measures
             taught = self.ask(batch["pos"])
             if terms.soft_labels:
                 parts["kd_loss"] = soft_target_loss(embedded.logits, taught.logits, terms.kd_temperature)
@@ -222,7 +220,8 @@ class CloudLSP(Distiller, PointCloudClassifier):
                 parts["hint_loss"] = self._hint_loss(taught, embedded)
             if terms.structure_in(epoch):
                 parts["lsp_loss"] = self.structure_loss(taught, embedded)
-        return self.total(parts, list(self.network.parameters()), len(batch["y"]))
+            noted["lsp_ruler"] = self.divergences(taught, embedded).mean()
+        return self.total(parts, list(self.network.parameters()), len(batch["y"]), **noted)
 
     def neighbours(
         self, taught: EmbeddedClouds, embedded: EmbeddedClouds, pair: tuple[int, int]

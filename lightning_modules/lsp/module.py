@@ -90,6 +90,8 @@ class LSP(Distiller, AttentionPredictor):
 
     prerequisites = ("teacher",)
     layers_in_words = "hidden layers"
+    teachers = AttentionPredictor
+    teacher_choice = "inductive_gat"
     training_only: ClassVar[tuple[str, ...]] = (
         *AttentionPredictor.training_only,
         *DISTILLING,
@@ -154,9 +156,9 @@ class LSP(Distiller, AttentionPredictor):
 
     # The teacher
 
-    def planned_layers(self, model: Mapping[str, Any]) -> int | None:
-        layers = model.get("hidden_layers")
-        return layers if isinstance(layers, int) else None
+    def check_teacher(self, model: Mapping[str, Any]) -> None:
+        self.check_facts(model, ("in_channels", "num_classes", "target"))
+        self.check_teacher_layers(model["hidden_layers"])
 
     def on_prerequisites(self, modules: Mapping[str, LightningModule]) -> None:
         """Takes ``modules["teacher"]``.
@@ -165,13 +167,8 @@ class LSP(Distiller, AttentionPredictor):
             UserError: it is no attention network for the same nodes and labels, or lacks a layer.
         """
         teacher = modules["teacher"]
-        if not isinstance(teacher, AttentionPredictor):
-            raise UserError(
-                f"model.requires.teacher: {type(teacher).__name__} has no hidden layers of attention to be"
-                ' compared with. Name one that has: [model=inductive_gat, "data=${data}"].'
-            )
-        self.check_facts(teacher, ("in_channels", "num_classes", "target"))
-        self.check_teacher_layers(len(teacher.network.layers))
+        self.take_teacher(teacher)
+        assert isinstance(teacher, AttentionPredictor)
         self._teacher = (
             Teacher(
                 network=teacher.network,
@@ -232,10 +229,8 @@ class LSP(Distiller, AttentionPredictor):
         self._ask_teacher()
 
     def on_train_start(self) -> None:
-        table = self._tables.get("train")
-        if table is not None:
-            batch = next(iter(self._whole("train")))
-            table.verify(batch, self.graphs(batch))
+        for table in self._tables.values():
+            table.verify()
 
     def training_loss(
         self, batch: Batch, predicted: Tensor, graphs: Graphs, found: list[LayerOutput]

@@ -112,7 +112,7 @@ class Kernel:
     offset: float = 0.0
 
     def similarity(self, z: Tensor, neighbours: Neighbours) -> Tensor:
-        """SIM of each pair, in at least float32; differentiable.
+        """SIM of each pair but for a constant, in at least float32; differentiable.
 
         Args:
             z: embeddings of all nodes, as ``neighbours`` takes them.
@@ -122,11 +122,12 @@ class Kernel:
             return neighbours.products(z)
         if self.name == "poly":
             return (neighbours.products(z) + self.offset) ** self.degree
+        # minus 1, which the softmax does not see: near 1 most digits of an exponential are lost
         if self.name == "l1exp":
-            return neighbours.l1_distances(z).div(-self.sigma).exp()
+            return neighbours.l1_distances(z).div(-self.sigma).expm1()
         squared = neighbours.squared_distances(z)
         if self.name == "rbf":
-            return squared.div(-2 * self.sigma).exp()
+            return squared.div(-2 * self.sigma).expm1()
         return squared if self.name == "l2" else -squared
 
 
@@ -141,7 +142,10 @@ def log_structure(z: Tensor, neighbours: Neighbours, kernel: Kernel) -> Tensor:
 
 
 def pair_terms(student: Tensor, teacher: Tensor, direction: Direction) -> Tensor:
-    """What each pair adds to its node's divergence.
+    """What each pair adds to its node's divergence, >= 0 but for rounding.
+
+    With p the first and q the second distribution that is ``p log(p / q) - p + q``: both sum to 1, so the sum
+    is the divergence's, and so is the gradient, but nothing cancels where the two are close.
 
     Args:
         student: ``log LS`` of the student.
@@ -150,13 +154,17 @@ def pair_terms(student: Tensor, teacher: Tensor, direction: Direction) -> Tensor
             ``student_teacher`` is KL(student || teacher).
     """
     first, second = (teacher, student) if direction == "teacher_student" else (student, teacher)
-    return first.exp() * (first - second)
+    away, share = first - second, first.exp()
+    near = away.clamp(-1, 1)
+    return torch.where(
+        away.abs() < 1, share * (near + torch.expm1(-near)), share * away - share + second.exp()
+    )
 
 
 def structure_loss(
     student: Tensor, teacher: Tensor, neighbours: Neighbours, direction: Direction = "teacher_student"
 ) -> Tensor:
-    """L_LSP: mean divergence over all nodes, a scalar >= 0 but for rounding; arguments as :func:`pair_terms`.
+    """L_LSP: mean divergence over all nodes, a scalar; arguments as :func:`pair_terms`.
 
     A node without neighbours counts with 0, as does one whose only neighbour can have no other share than 1.
     """

@@ -147,6 +147,9 @@ class TermAverages(nn.ModuleDict):
             average.reset()
 
 
+_SCALE = 1024.0
+
+
 def gradient_share(part: Tensor, total: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     """Length of a term's gradient over that of the rest's and its own together, in [0, 1]; a scalar.
 
@@ -159,7 +162,8 @@ def gradient_share(part: Tensor, total: Tensor, parameters: Sequence[nn.Paramete
     """
     lengths = []
     for value in (part, total - part):
-        grads = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+        # a factor that both have, lest half precision rounds a small term's gradients to 0
+        grads = torch.autograd.grad(_SCALE * value, parameters, retain_graph=True, allow_unused=True)
         squares = [grad.detach().float().square().sum() for grad in grads if grad is not None]
         lengths.append(torch.stack(squares).sum().sqrt() if squares else total.new_zeros(()))
     return (lengths[0] / (lengths[0] + lengths[1]).clamp(min=1e-30)).detach()

@@ -140,11 +140,28 @@ def test_teachers_that_will_not_do_are_refused() -> None:
     module = student("model.layer_pairs=[[3,2]]")
     with pytest.raises(UserError, match="layer 3 of a teacher with 2"):
         module.on_prerequisites({"teacher": teacher()})
+    planned = configuration("model=inductive_gat", "data=mini_ppi")
     with pytest.raises(UserError, match="layer 3 of a teacher with 2"):
-        module.on_planned_prerequisites({"teacher": {"model": {"hidden_layers": 2}}})
+        module.on_planned_prerequisites({"teacher": planned})
+    module = student()
+    module.trained_on = configuration("model=lsp", "data=mini_ppi", "data.self_loops=false")["data"]
+    with pytest.raises(UserError, match=r'data.self_loops=True, this run .*"data.self_loops=false"'):
+        module.on_planned_prerequisites({"teacher": planned})
+    with pytest.raises(UserError, match="ImageClassifier has no hidden layers"):
+        student().on_planned_prerequisites({"teacher": configuration("model=classifier", "data=digits")})
     with pytest.raises(UserError, match="num_classes=7"):
         student().on_prerequisites({"teacher": teacher(num_classes=7)})
     other = build_module(configuration("model=classifier", "data=digits"))
     assert isinstance(other, ImageClassifier)
-    with pytest.raises(UserError, match="no hidden layers of attention"):
+    with pytest.raises(UserError, match="ImageClassifier has no hidden layers"):
         student().on_prerequisites({"teacher": other})
+
+
+def test_what_maps_hints_is_left_behind_with_the_training(tmp_path: Path) -> None:
+    module, _ = fitted(tmp_path, teacher(), "model.distill=fitnet", "callbacks.best_weights.monitor=null")
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert any(name.startswith("hints.") for name in last["state_dict"])
+    fresh = student("model.distill=fitnet")
+    fresh.on_load_checkpoint(last)
+    fresh.load_state_dict(last["state_dict"])
+    assert_same_weights(fresh.state_dict(), module.state_dict())

@@ -261,3 +261,14 @@ def test_similarities_of_hundreds_do_not_overflow() -> None:
     z = (30 * normal(12, 40)).float()
     found = loss(z, z.flip(0), neighbours, Kernel("linear"))
     assert torch.isfinite(found)
+
+
+@each_kernel
+def test_structures_that_are_close_are_told_apart_in_single_precision(kernel: Kernel) -> None:
+    neighbours, _ = random_graph()
+    z, other = 0.1 * normal(12, 4), 0.1 * normal(12, 4, seed=8)
+    exact = loss(z, other, neighbours, kernel)
+    single = loss(z.float(), other.float(), neighbours, kernel)
+    assert single.item() == pytest.approx(exact.item(), rel=0.02)
+    own, their = (log_structure(one.float(), neighbours, kernel) for one in (z, other))
+    assert float(node_divergences(own, their, neighbours).min()) >= 0

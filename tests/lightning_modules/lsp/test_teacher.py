@@ -41,7 +41,7 @@ def test_kept_answers_are_those_of_a_pass(numbers: tuple[int, ...], maps: str, s
     live = source.answer(Graphs.of(batch))
     assert live.structures.shape == (batch["edge_index"].size(1), 6)
     assert_same(kept.look_up(batch), live)
-    kept.verify(batch, Graphs.of(batch))
+    kept.verify()
 
 
 def test_a_split_that_begins_at_another_number_finds_its_own() -> None:
@@ -51,14 +51,26 @@ def test_a_split_that_begins_at_another_number_finds_its_own() -> None:
     assert_same(table(source, second).look_up(batch), source.answer(Graphs.of(batch)))
 
 
-def test_answers_of_a_teacher_that_has_changed_since_are_refused() -> None:
-    graphs, source = labelled_graphs(), asked()
+@pytest.mark.parametrize("kernel", KERNELS, ids=lambda kernel: kernel.name)
+def test_answers_of_a_teacher_that_has_changed_since_are_refused(kernel: Kernel) -> None:
+    """By a hundredth, and where nothing but structures is asked for."""
+    graphs, source = labelled_graphs(), Teacher(teacher().network, [2], [kernel])
+    kept = table(source, graphs)
+    kept.verify()
+    with torch.no_grad():
+        for layer in source.network.layers:
+            layer.linear.weight.mul_(1.01)  # type: ignore[union-attr,operator]
+    with pytest.raises(RuntimeError, match="kept answers"):
+        kept.verify()
+
+
+def test_what_is_kept_of_the_last_graph_is_verified_too() -> None:
+    graphs, source = labelled_graphs(), Teacher(teacher().network, [2], [RULER])
     kept = table(source, graphs)
     with torch.no_grad():
-        source.network.layers[0].linear.weight.mul_(2)
-    batch = of(graphs, 1, 2)
+        kept.kept.structures[-1] += 0.01
     with pytest.raises(RuntimeError, match="kept answers"):
-        kept.verify(batch, Graphs.of(batch))
+        kept.verify()
 
 
 def test_answers_carry_no_gradient_and_only_what_is_asked_for() -> None:
