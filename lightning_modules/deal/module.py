@@ -1,0 +1,443 @@
+"""DEAL and the strategies that it is compared with: training, testing, scoring and choosing in rounds."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+import torch.distributed
+from pytorch_lightning import LightningDataModule, Trainer
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from harness.annotations import ClassSpec, NonNegativeFloat, PositiveFloat, PositiveInt
+from harness.errors import UserError
+from lightning_modules.deal.acquisition import (
+    LevelsRange,
+    Uncertainty,
+    committee_score,
+    deal_de,
+    deal_ds,
+    mean_uncertainty,
+    select,
+    uncertainty_map,
+)
+from lightning_modules.deal.class_difficulty import ClassDifficulty
+from lightning_modules.deal.difficulty import DifficultyBranch
+from lightning_modules.deal.losses import DifficultyLoss, difficulty_loss, error_mask
+from lightning_modules.deal.next_images import list_next_images
+from lightning_modules.deal.report import Measured, Report, annotated_shares, hard_shares
+from lightning_modules.deal.rounds import Plan, Rounds, candidates_of
+from lightning_modules.deal.scoring import CANDIDATES, WITH_BRANCH, Acquisition, Scored, score_images
+from lightning_modules.segmentation.build import SegmenterName
+from lightning_modules.segmentation.metrics import pixel_loss
+from lightning_modules.segmentation.module import Batch, SegmentationModule
+from lightning_modules.segmentation.networks import resize
+from lightning_modules.segmentation.scenes import names_of, palette_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from datamodules.segmentation import SegmentationDataModule
+
+
+class Deal(SegmentationModule):
+    """Difficulty-aware active learning (Xie et al., ACCV 2020, arXiv 2010.08705), and its baselines.
+
+    Every round is a phase: the network begins anew, trains on what is labelled, is tested with the weights of
+    its best validation, scores images of the pool, and the best ``step`` of them are labelled for the next
+    round. Round 1 begins with the weights of the constructor, as a plain training of the same seed does. The
+    last round scores all unlabelled images and lists those to annotate next, in ``next_images.csv``.
+
+    All acquisitions of one ``seed`` share the first labelled images; the candidates of a round follow from
+    the seed, the round and what is labelled. Validation images are outside of the budget, as in the paper.
+    Only ``deal_ds`` and ``deal_de`` train the difficulty branch, as in the authors' code.
+
+    Args:
+        num_classes: number of classes.
+        network: see :data:`lightning_modules.segmentation.build.SegmenterName`.
+        weights: of the backbone; None draws them.
+        root: folder of data sets, where files of weights are looked for in ``weights``.
+        cache: where they are downloaded to if that is read-only.
+        initial: images labelled in the first round; None for all that have a mask.
+        step: images that every further round adds.
+        rounds: trainings.
+        acquisition: by what the images are chosen, see :data:`lightning_modules.deal.scoring.Acquisition`.
+        candidates: share of the unlabelled images that a round scores, above 0 and at most 1; ``auto`` is
+            that of the authors.
+        alpha: weight of the loss of the difficulty branch.
+        difficulty_loss: ``wce`` weighs right and wrong pixels apart, ``bce`` does not.
+        void_in_difficulty: void pixels count as right in it, as in the authors' code, and are not left out.
+        detach_difficulty: the branch teaches the segmentation nothing.
+        att_stride: pixels of the image between two points of the attention's grid.
+        attention: False leaves it out.
+        difficulty_from: what the branch starts from, the class ``scores`` or the ``features``.
+        levels: bins of the difficulty entropy, 1 to 255.
+        levels_range: what they span, each ``image``'s own range or the ``unit`` interval.
+        ds_uncertainty: by what ``deal_ds`` multiplies the map; None for nothing, as in the authors' code.
+        passes: dropout passes of ``qbc``.
+        score_batch_size: images that are scored at a time, over all processes.
+        published_curves: mIoU in percent by acquisition, at the images in its entry ``labelled``, for a
+            picture; None for none.
+        head_lr_factor: learning rate of all layers but the backbone, in that of the optimiser.
+        optimizer: ``{name: class of torch.optim, **keywords}``.
+        scheduler: ``{name: class of torch.optim.lr_scheduler, **keywords}`` or None.
+        scheduler_interval: how often the schedule takes a step, every ``epoch`` or every optimiser ``step``.
+
+    Raises:
+        UserError: a value cannot be.
+    """
+
+    epoch_metrics: ClassVar[tuple[str, ...]] = (
+        *SegmentationModule.epoch_metrics,
+        "train/loss_dif",
+        "train/gamma",
+    )
+    training_only: ClassVar[tuple[str, ...]] = (
+        *SegmentationModule.training_only,
+        "alpha",
+        "difficulty_loss",
+        "void_in_difficulty",
+        "detach_difficulty",
+        "published_curves",
+    )
+    evaluation_only: ClassVar[tuple[str, ...]] = (
+        "levels",
+        "levels_range",
+        "ds_uncertainty",
+        "passes",
+        "candidates",
+        "step",
+        "score_batch_size",
+    )
+
+    def __init__(
+        self,
+        num_classes: PositiveInt,
+        network: SegmenterName,
+        weights: str | None,
+        root: str,
+        cache: str,
+        initial: PositiveInt | None,
+        step: PositiveInt,
+        rounds: PositiveInt,
+        acquisition: Acquisition,
+        candidates: Literal["auto"] | PositiveFloat,
+        alpha: NonNegativeFloat,
+        difficulty_loss: DifficultyLoss,
+        void_in_difficulty: bool,
+        detach_difficulty: bool,
+        att_stride: PositiveInt,
+        attention: bool,
+        difficulty_from: Literal["scores", "features"],
+        levels: PositiveInt,
+        levels_range: LevelsRange,
+        ds_uncertainty: Uncertainty | None,
+        passes: PositiveInt,
+        score_batch_size: PositiveInt,
+        published_curves: dict[str, list[float]] | None,
+        head_lr_factor: PositiveFloat,
+        optimizer: ClassSpec,
+        scheduler: ClassSpec | None,
+        scheduler_interval: Literal["epoch", "step"],
+    ) -> None:
+        if levels > 255:
+            raise UserError(f"model.levels={levels} must be at most 255. DEAL takes 8.")
+        share = CANDIDATES[acquisition] if candidates == "auto" else candidates
+        if share > 1:
+            raise UserError(
+                f"model.candidates={share} must be above 0 and at most 1: a share of the unlabelled images."
+                " Try model.candidates=0.5, or model.candidates=1 for all of them."
+            )
+        if num_classes < 2:
+            raise UserError(
+                f"model.num_classes={num_classes} leaves nothing to be unsure of. Set data.num_classes=2 at"
+                " least, the background being a class."
+            )
+        super().__init__(
+            num_classes,
+            network,
+            weights,
+            root,
+            cache,
+            head_lr_factor,
+            optimizer,
+            scheduler,
+            scheduler_interval,
+        )
+        self.save_hyperparameters()
+        self.plan = Plan(initial, step, rounds)
+        self.acquisition: Acquisition = acquisition
+        self.share = float(share)
+        self.alpha = alpha
+        self.difficulty_loss: DifficultyLoss = difficulty_loss
+        self.void_in_difficulty = void_in_difficulty
+        self.levels = levels
+        self.levels_range: LevelsRange = levels_range
+        self.ds_uncertainty: Uncertainty | None = ds_uncertainty
+        self.passes = passes
+        self.score_batch_size = score_batch_size
+        self.published_curves = published_curves or {}
+        self.branch: DifficultyBranch | None = None
+        if acquisition in WITH_BRANCH:
+            channels = self.network.feature_channels if difficulty_from == "features" else None
+            with torch.random.fork_rng(devices=[]):  # what follows is drawn as without a branch
+                self.branch = DifficultyBranch(
+                    num_classes, att_stride, attention, channels, detach_difficulty
+                )
+        self.dif_losses = MeanMetric(nan_strategy="disable")
+        self.class_difficulty = ClassDifficulty(num_classes)
+        self.rounds = Rounds()
+        self.report = Report()
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        return self.plan.names
+
+    @property
+    def round(self) -> int:
+        """Number of the current round, from 1 on."""
+        return self.phase_index + 1
+
+    @property
+    def is_last(self) -> bool:
+        """Whether this is the last round."""
+        return self.round == self.plan.rounds
+
+    def on_phase_start(self, datamodule: LightningDataModule) -> None:
+        """Labels what the rounds before have chosen, and begins anew.
+
+        Raises:
+            UserError: the pool is too small, not the one that the run began with, or has no masks; published
+                weights cannot be had.
+        """
+        data = scenes_of(datamodule)
+        self.rounds.begin(self.plan, data)
+        data.set_labelled(self.rounds.labelled)
+        if self.phase_index == 0:
+            super().on_phase_start(datamodule)
+        else:
+            self.to("cpu")  # of whose generator the weights are drawn, wherever the last round was scored
+            self.start_anew()
+
+    def start_anew(self) -> None:
+        super().start_anew()
+        if self.branch is not None:
+            with torch.random.fork_rng(devices=[]):
+                self.branch.reset_parameters()
+
+    # --- the network and its loss
+
+    def with_difficulty(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits ``[B, C, H, W]`` and, with the branch, logits of the difficulty map ``[B, 1, H, W]``."""
+        size = (x.shape[-2], x.shape[-1])
+        scores, features = self.network(x)
+        difficulty = None if self.branch is None else self.branch(scores, features, size)
+        return resize(scores, size), difficulty
+
+    def training_loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        logits, difficulty = self.with_difficulty(batch["x"])
+        loss = pixel_loss(logits.float(), batch["y"])
+        if difficulty is None:
+            return loss, logits, loss
+        errors = error_mask(logits.detach(), batch["y"])
+        second = difficulty_loss(
+            difficulty, errors, batch["y"], self.difficulty_loss, self.void_in_difficulty
+        )
+        self.dif_losses.update(second.detach(), len(batch["x"]))
+        return loss + self.alpha * second, logits, loss
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.dif_losses.reset()
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        if self.branch is not None:
+            found = {"train/loss_dif": self.dif_losses.compute()}
+            if self.branch.attention:
+                found["train/gamma"] = self.branch.gamma.detach()[0]
+            self.log_dict(found, logger=False, sync_dist=True)
+
+    def on_test_epoch_start(self) -> None:
+        super().on_test_epoch_start()
+        self.class_difficulty.reset()
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        logits, difficulty = self.with_difficulty(batch["x"])
+        logits = logits.float()
+        self.test_scores.update(logits, batch["y"], pixel_loss(logits, batch["y"]))
+        if difficulty is not None:
+            self.class_difficulty.update(difficulty.float().sigmoid(), logits.argmax(dim=1), batch["y"])
+
+    # --- the end of a round
+
+    def on_phase_end(self, trainer: Trainer, datamodule: LightningDataModule) -> dict[str, float]:
+        """Tests the round's weights, scores the pool and chooses what to label next."""
+        data, number = scenes_of(datamodule), self.round
+        self.to(trainer.strategy.root_device).eval()
+        if trainer.world_size > 1:
+            # each process has seen shares of its own: their running statistics differ
+            for buffer in self.network.buffers():
+                torch.distributed.broadcast(buffer, 0)
+        started = time.perf_counter()
+        measured = self._measure(trainer, data)
+        self._spent("round tests", started)
+        self.report.rounds[number] = measured
+
+        started = time.perf_counter()
+        share = 1.0 if self.is_last else self.share
+        ids = candidates_of(data, number, share, self.plan.step)
+        scored = self.score(trainer, data, ids) if len(ids) else None
+        if scored is not None:
+            measured.pool_share = scored.shares.tolist()
+            self._choose(trainer, data, scored)
+        self._spent("scoring", started)
+        names = tuple(name.replace(" ", "_") for name in names_of(data, self.num_classes))
+        found = measured.metrics(names)
+        if trainer.is_global_zero:
+            step = self.steps_before + trainer.global_step - 1
+            row = {"epoch": self.epochs_before + trainer.current_epoch - 1, "phase": self.phase_index}
+            for logger in trainer.loggers:
+                logger.log_metrics(row | {f"al/{name}": value for name, value in found.items()}, step=step)
+        result = {f"round_{number}/{name}": value for name, value in found.items()}
+        if self.is_last:
+            result |= hard_shares(self.rounds, data)
+        return result
+
+    def _spent(self, name: str, started: float) -> None:
+        self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - started
+
+    @torch.no_grad()
+    def _measure(self, trainer: Trainer, data: "SegmentationDataModule") -> Measured:
+        self.on_test_epoch_start()
+        for place, batch in enumerate(data.loader("test")):
+            on_device = {name: value.to(self.device) for name, value in batch.items()}
+            with trainer.precision_plugin.forward_context():
+                self.test_step(on_device, place)
+        scores = self.test_scores.compute()
+        branch = self.branch
+        return Measured(
+            labelled=len(data.labelled_ids),
+            epochs=trainer.current_epoch,
+            miou=float(scores["miou"]),
+            acc=float(scores["acc"]),
+            iou=scores["iou"].tolist(),
+            difficulty=[] if branch is None else self.class_difficulty.compute().tolist(),
+            gamma=None if branch is None or not branch.attention else float(branch.gamma.detach()),
+            labelled_share=annotated_shares(data, self.num_classes),
+        )
+
+    def score(self, trainer: Trainer, data: "SegmentationDataModule", ids: Tensor) -> Scored:
+        """Scores images of the pool with these weights; every process must call it.
+
+        Args:
+            trainer: of the run.
+            data: its labelled images set.
+            ids: ``[m]`` long, which, rising; m >= 1.
+        """
+
+        def look(x: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
+            scores, features = self.network(x)
+            size = (x.shape[-2], x.shape[-1])
+            logits = resize(scores, size).float()
+            found = logits.argmax(dim=1).flatten().bincount(minlength=self.num_classes)
+            if self.acquisition == "coreset":
+                return features.float().mean(dim=(2, 3)), found
+            if self.acquisition == "qbc":
+                return committee_score(self.network, x, numbers, self.passes, data.seed), found
+            if self.branch is None:
+                kind: Any = self.acquisition
+                return mean_uncertainty(logits, kind), found
+            difficulty = self.branch(scores, features, size).float().sigmoid()
+            if self.acquisition == "deal_de":
+                return deal_de(difficulty, self.levels, self.levels_range), found
+            factor = self.ds_uncertainty
+            return deal_ds(difficulty, None if factor is None else uncertainty_map(logits, factor)), found
+
+        self.eval()
+        return score_images(
+            self.acquisition, data, ids, self.round, look, trainer, self.score_batch_size
+        )
+
+    def _choose(self, trainer: Trainer, data: "SegmentationDataModule", scored: Scored) -> None:
+        number = self.round
+        order: list[int] = select(scored.scores, scored.ids, len(scored.ids))
+        order = trainer.strategy.broadcast(order)  # whatever rounding made of equal scores elsewhere
+        queries = order[: self.plan.step]
+        self.rounds.candidates[number] = torch.from_numpy(scored.ids)
+        self.rounds.scores[number] = torch.from_numpy(scored.scores)
+        self.rounds.queries[number] = queries
+        if not self.is_last:
+            self.rounds.add(number, queries)
+        else:
+            list_next_images(trainer, data, scored, order)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["deal"] = {"rounds": self.rounds.state(), "report": self.report.state()}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        content = checkpoint["deal"]
+        self.rounds, self.report = Rounds.of(content["rounds"]), Report.of(content["report"])
+
+    # --- predictions and pictures
+
+    def on_predict_end(self) -> None:
+        """Lists the images of the pool that are best annotated next, those without a mask if there are any."""
+        trainer: Any = self.trainer
+        data = scenes_of(trainer.datamodule)
+        has_mask = data.splits["train"].has_mask
+        if bool(has_mask.all()) and self.rounds.is_of(data):
+            data.set_labelled(self.rounds.labelled)
+        ids = data.unlabelled_ids
+        if len(ids):
+            self.to(trainer.strategy.root_device)
+            with torch.no_grad():
+                scored = self.score(trainer, data, ids)
+            list_next_images(trainer, data, scored, select(scored.scores, scored.ids, len(ids)))
+
+    def training_figure(self, rows: list[dict[str, Any]]) -> "Figure":
+        from harness.curves import PhaseMark, training_curves
+
+        marks, start = [], 0
+        for number, one in self.report.rounds.items():
+            marks.append(PhaseMark(f"round {number}", start, test=one.miou))
+            start += one.epochs
+        return training_curves(rows, marks, metric="miou", metric_label="Mean IoU (%)")
+
+    def figures(
+        self, datamodule: LightningDataModule, published: dict[str, Any] | None
+    ) -> Iterator[tuple[str, "Figure"]]:
+        from lightning_modules.deal.image_pictures import draw_difficulties, draw_next_images
+        from lightning_modules.deal.pictures import draw_scores
+
+        data = scenes_of(datamodule)
+        yield from super().figures(datamodule, published)
+        names, palette = names_of(data, self.num_classes), palette_of(data, self.num_classes).numpy()
+        yield from self.report.figures(names, palette, self.published_curves, self.acquisition)
+        if self.branch is not None:
+            yield "difficulty", draw_difficulties(self, data)
+        number = max(self.rounds.queries, default=0)
+        if number:
+            queries, ids = self.rounds.queries[number], self.rounds.candidates[number]
+            scores = self.rounds.scores[number].numpy()
+            is_query = torch.isin(ids, torch.tensor(queries)).numpy()
+            yield "scores", draw_scores(scores, is_query, self.acquisition, number)
+            if self.rounds.is_of(data):
+                yield "next_images", draw_next_images(self, data, number)
+
+
+def scenes_of(datamodule: LightningDataModule) -> "SegmentationDataModule":
+    """The data module as one of scenes whose labels grow.
+
+    Raises:
+        TypeError: it is of another kind, or not set up.
+    """
+    from datamodules.segmentation import SegmentationDataModule
+
+    if not isinstance(datamodule, SegmentationDataModule) or not datamodule.splits:
+        raise TypeError(f"{type(datamodule).__name__} has no pool of scenes: call its setup() first")
+    return datamodule
