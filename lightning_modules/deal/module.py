@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -357,9 +356,7 @@ class Deal(SegmentationModule):
             return deal_ds(difficulty, None if factor is None else uncertainty_map(logits, factor)), found
 
         self.eval()
-        return score_images(
-            self.acquisition, data, ids, self.round, look, trainer, self.score_batch_size
-        )
+        return score_images(self.acquisition, data, ids, self.round, look, trainer, self.score_batch_size)
 
     def _choose(self, trainer: Trainer, data: "SegmentationDataModule", scored: Scored) -> None:
         number = self.round
@@ -386,7 +383,7 @@ class Deal(SegmentationModule):
     # --- predictions and pictures
 
     def on_predict_end(self) -> None:
-        """Lists the images of the pool that are best annotated next, those without a mask if there are any."""
+        """Lists the images of the pool to annotate next: those without a mask, where there are any."""
         trainer: Any = self.trainer
         data = scenes_of(trainer.datamodule)
         has_mask = data.splits["train"].has_mask

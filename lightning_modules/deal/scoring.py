@@ -112,7 +112,10 @@ def _looked_at(
         gathered: list[tuple[dict[int, np.ndarray], np.ndarray]] = [mine] * world
         torch.distributed.all_gather_object(gathered, mine)
         parts = [
-            ({number: torch.from_numpy(np.asarray(value)) for number, value in one.items()}, torch.tensor(sums))
+            (
+                {number: torch.from_numpy(np.asarray(value)) for number, value in one.items()},
+                torch.tensor(sums),
+            )
             for one, sums in gathered
         ]
     everything = [(number, value) for one, _ in parts for number, value in one.items() if number in wanted]
