@@ -12,6 +12,7 @@ from torchmetrics import MeanMetric
 
 from harness.annotations import ClassSpec, NonNegativeFloat, PositiveFloat, PositiveInt
 from harness.errors import UserError
+from harness.run_log import tell
 from lightning_modules.deal.acquisition import (
     LevelsRange,
     Uncertainty,
@@ -292,6 +293,8 @@ class Deal(SegmentationModule):
         if scored is not None:
             measured.pool_share = scored.shares.tolist()
             self._choose(trainer, data, scored)
+        elif trainer.is_global_zero:
+            tell("all training images are labelled: there is nothing to annotate next")
         self._spent("scoring", started)
         names = tuple(name.replace(" ", "_") for name in names_of(data, self.num_classes))
         found = measured.metrics(names)
@@ -412,7 +415,9 @@ class Deal(SegmentationModule):
         from lightning_modules.deal.pictures import draw_scores
 
         data = scenes_of(datamodule)
-        yield from super().figures(datamodule, published)
+        for name, figure in super().figures(datamodule, published):
+            if self.branch is None or name != "scenes":  # which the picture of difficulties shows as well
+                yield name, figure
         names, palette = names_of(data, self.num_classes), palette_of(data, self.num_classes).numpy()
         yield from self.report.figures(names, palette, self.published_curves, self.acquisition)
         if self.branch is not None:
