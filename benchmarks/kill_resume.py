@@ -64,6 +64,14 @@ CASES = {
         "trainer.max_epochs=6",
         "trainer.log_every_n_steps=1",
     ),
+    # two rounds; kills hit the scoring between them too
+    "deal": (
+        "model=deal",
+        "data=street_scenes",
+        "data.num_train=60",
+        "model.rounds=2",
+        "trainer.max_epochs=8",
+    ),
 }
 _COMMON = (
     "hardware=cpu",

@@ -277,6 +277,83 @@ def test_the_full_size_that_a_preset_speaks_of_is_a_good_command() -> None:
     assert differing <= {"seed"}, "everything else is as published"
 
 
+# DEAL's specification, sections 3, 4 and 6.
+LABELLED = {"camvid": (40, 20, 6, 4, 360, 480), "cityscapes": (300, 150, 8, 8, 688, 688)}
+MIOU = {"camvid": (0.614, [52.1, 55.9, 57.8, 58.9, 60.1, 61.3, 61.6]), "cityscapes": (0.62, None)}
+FULL_MIOU = {"camvid": 0.649, "cityscapes": 0.66}
+DEAL_SGD = {"name": "SGD", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}
+
+
+@pytest.mark.parametrize("model", ["deal", "deeplab"])
+@pytest.mark.parametrize("data", LABELLED)
+def test_deal_and_full_supervision_train_as_the_specification_lists(model: str, data: str) -> None:
+    config = composed(model, data)
+    *_, batch_size, height, width = LABELLED[data]
+    assert_holds(
+        config["data"], {"batch_size": batch_size, "height": height, "width": width, "augment": "deal"}
+    )
+    expected = {"network": "deeplab_mobilenet", "weights": "IMAGENET1K_V1", "head_lr_factor": 10.0}
+    expected |= {"optimizer": DEAL_SGD, "scheduler": {"name": "PolynomialLR", "power": 0.9}}
+    assert_holds(config["model"], expected | {"scheduler_interval": "step"})
+    assert_holds(config["trainer"], {"max_epochs": 100, "check_val_every_n_epoch": 5})
+    assert config["callbacks"]["best_weights"]["patience"] is None, "epochs are counted, nothing stops early"
+
+
+@pytest.mark.parametrize("data", LABELLED)
+def test_deal_s_rounds_are_those_of_the_specification(data: str) -> None:
+    initial, step, stride, *_ = LABELLED[data]
+    expected = {
+        "initial": initial,
+        "step": step,
+        "rounds": 7,
+        "att_stride": stride,
+        "alpha": 1.0,
+        "levels": 8,
+    }
+    expected |= {"difficulty_loss": "wce", "void_in_difficulty": False, "detach_difficulty": False}
+    expected |= {"attention": True, "difficulty_from": "scores", "levels_range": "image", "passes": 10}
+    expected |= {"ds_uncertainty": None, "candidates": "auto", "acquisition": "deal_ds"}
+    settings = composed("deal", data)["model"]
+    assert_holds(settings, expected)
+    curves = settings["published_curves"]
+    assert curves["labelled"] == [initial + number * step for number in range(7)]
+    assert {len(curve) for curve in curves.values()} == {7}
+
+
+@pytest.mark.parametrize("data", MIOU)
+def test_deal_s_published_values_stand_beside_the_settings_they_were_found_with(data: str) -> None:
+    published, (value, entropy) = composed("deal", data)["published"], MIOU[data]
+    assert (published["metric"], published["value"]) == ("test/miou", value)
+    assert "2010.08705" in published["source"]
+    curves = composed("deal", data)["model"]["published_curves"]
+    assert curves["deal_ds"][-1] == pytest.approx(100 * value)
+    assert entropy is None or curves["deal_de"] == entropy
+    for word in ("model.acquisition=random", "model.rounds=3"):
+        assert compose(["model=deal", f"data={data}", word]).config["published"] is None
+    assert composed("deeplab", data)["published"]["value"] == FULL_MIOU[data]
+
+
+def test_the_street_scenes_are_those_of_the_specification_s_stand_in() -> None:
+    config = composed("deal", "street_scenes")
+    stand_in = {"initial": 15, "step": 10, "rounds": 4, "network": "small_unet", "difficulty_loss": "bce"}
+    assert_holds(config["model"], stand_in | {"acquisition": "deal_ds", "weights": None})
+    assert_holds(config["data"], {"num_train": 120, "num_test": 60, "batch_size": 4})
+    assert config["trainer"]["max_epochs"] == 50
+
+
+def test_on_a_user_s_folder_one_round_trains_on_all_masks() -> None:
+    config = composed("deal", "image_mask_folder")
+    assert_holds(config["model"], {"initial": None, "rounds": 1})
+
+
+@pytest.mark.parametrize("model", ["deal", "deeplab"])
+def test_the_lossy_copy_of_camvid_is_reduced_for_a_cpu_and_claims_no_published_number(model: str) -> None:
+    config = composed(model, "camvid_jpeg")
+    assert_holds(config["data"], {"height": 90, "width": 120})
+    assert_holds(config["model"], {"network": "small_unet", "weights": None})
+    assert (config["trainer"]["max_epochs"], config["published"]) == (20, None)
+
+
 # LSP's specification, sections 3.4, 4 and 6: the teacher.
 TEACHER = {"widths": [64, 64, 128, 256], "embedding": 1024, "classifier": [512, 256], "k": 20, "dropout": 0.5}
 STUDENT = {"widths": [32, 32, 64], "embedding": 128, "classifier": [256], "k": 10}
