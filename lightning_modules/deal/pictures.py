@@ -156,16 +156,21 @@ def draw_class_difficulty(
         linewidth=0.8,
         zorder=3,
     )
-    for index in present:
-        right = errors[index] > 0.75 * top
-        axes.annotate(
-            class_label(names, int(index)),
-            (errors[index], difficulty[index]),
-            xytext=(-8 if right else 8, 4),
-            textcoords="offset points",
-            ha="right" if right else "left",
-            fontsize=9.5,
-        )
+    # labels of one side keep their distance, so that classes that are as hard as each other can be read
+    for is_right in (False, True):
+        side = [index for index in present if (errors[index] > 0.75 * top) == is_right]
+        height = -np.inf
+        for index in sorted(side, key=lambda one: difficulty[one]):
+            height = max(height + 0.042 * top, difficulty[index])
+            axes.annotate(
+                class_label(names, int(index)),
+                (errors[index], difficulty[index]),
+                xytext=(errors[index] + (-0.02 if is_right else 0.02) * top, height),
+                textcoords="data",
+                ha="right" if is_right else "left",
+                va="center",
+                fontsize=9.5,
+            )
     axes.set_xlim(0, top)
     axes.set_ylim(0, top)
     axes.set_xlabel("1 - IoU on the test images, the mean error over the pixels of a class")
@@ -253,4 +258,4 @@ def draw_class_shares(
 
 def _entropy(shares: np.ndarray) -> float:
     present = shares[shares > 0]
-    return float(-(present * np.log(present)).sum())
+    return float(-(present * np.log(present)).sum()) + 0.0  # which is -0.0 of one class

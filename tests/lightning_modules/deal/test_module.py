@@ -202,7 +202,7 @@ def test_switches_train_and_their_checkpoint_is_loaded_again(tmp_path: Path, wor
     done = fitted(tmp_path / "run", *words, "model.rounds=1", "trainer.max_epochs=1")
     module = deal_of(done)
     assert module.branch is not None
-    again = Deal(**module.hparams)  # type: ignore[arg-type]
+    again = Deal(**module.hparams)
     load_checkpoint(again, done.folder)
     assert_same_weights(again.state_dict(), module.state_dict())
     assert repr(again.rounds.state()) == repr(module.rounds.state())
