@@ -13,18 +13,10 @@ from torchmetrics import MeanMetric
 from harness.annotations import ClassSpec, NonNegativeFloat, PositiveFloat, PositiveInt
 from harness.errors import UserError
 from harness.run_log import tell
-from lightning_modules.deal.acquisition import (
-    LevelsRange,
-    Uncertainty,
-    committee_score,
-    deal_de,
-    deal_ds,
-    mean_uncertainty,
-    select,
-    uncertainty_map,
-)
+from lightning_modules.deal.acquisition import LevelsRange, Uncertainty, select
 from lightning_modules.deal.class_difficulty import ClassDifficulty
 from lightning_modules.deal.difficulty import DifficultyBranch
+from lightning_modules.deal.looks import Looking
 from lightning_modules.deal.losses import DifficultyLoss, difficulty_loss, error_mask
 from lightning_modules.deal.next_images import list_next_images
 from lightning_modules.deal.report import Measured, Report, annotated_shares, hard_shares
@@ -173,10 +165,7 @@ class Deal(SegmentationModule):
         self.alpha = alpha
         self.difficulty_loss: DifficultyLoss = difficulty_loss
         self.void_in_difficulty = void_in_difficulty
-        self.levels = levels
-        self.levels_range: LevelsRange = levels_range
-        self.ds_uncertainty: Uncertainty | None = ds_uncertainty
-        self.passes = passes
+        self.looking = Looking(acquisition, num_classes, levels, levels_range, ds_uncertainty, passes)
         self.score_batch_size = score_batch_size
         self.published_curves = published_curves or {}
         self.branch: DifficultyBranch | None = None
@@ -341,22 +330,7 @@ class Deal(SegmentationModule):
         """
 
         def look(x: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-            scores, features = self.network(x)
-            size = (x.shape[-2], x.shape[-1])
-            logits = resize(scores, size).float()
-            found = logits.argmax(dim=1).flatten().bincount(minlength=self.num_classes)
-            if self.acquisition == "coreset":
-                return features.float().mean(dim=(2, 3)), found
-            if self.acquisition == "qbc":
-                return committee_score(self.network, x, numbers, self.passes, data.seed), found
-            if self.branch is None:
-                kind: Any = self.acquisition
-                return mean_uncertainty(logits, kind), found
-            difficulty = self.branch(scores, features, size).float().sigmoid()
-            if self.acquisition == "deal_de":
-                return deal_de(difficulty, self.levels, self.levels_range), found
-            factor = self.ds_uncertainty
-            return deal_ds(difficulty, None if factor is None else uncertainty_map(logits, factor)), found
+            return self.looking.look(self.network, self.branch, x, numbers, data.seed)
 
         self.eval()
         return score_images(self.acquisition, data, ids, self.round, look, trainer, self.score_batch_size)

@@ -92,11 +92,12 @@ def _looked_at(
     data: "SegmentationDataModule", ids: Tensor, look: Look, trainer: Trainer, batch_size: int
 ) -> tuple[Tensor, np.ndarray]:
     """Values of images in the order of ``ids``, on the CPU, and shares of the classes over all of them."""
-    world = trainer.world_size
-    # a process without an image would leave the others waiting; what is added is taken away again below
-    others = [one for one in range(len(data.labelled)) if one not in set(ids.tolist())] if world > 1 else []
-    asked = torch.cat([ids, torch.tensor(others[: max(world - len(ids), 0)], dtype=torch.long)])
-    wanted = set(ids.tolist())
+    world, wanted = trainer.world_size, set(ids.tolist())
+    asked = ids
+    if len(ids) < world:
+        # a process without an image would leave the others waiting; what is added is taken away again below
+        others = [one for one in range(len(data.labelled)) if one not in wanted]
+        asked = torch.cat([ids, torch.tensor(others[: world - len(ids)], dtype=torch.long)])
     found: dict[int, Tensor] = {}
     pixels: list[Tensor] = []
     device = trainer.strategy.root_device
