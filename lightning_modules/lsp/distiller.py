@@ -90,17 +90,15 @@ class Distiller(ExperimentModule):
         own = self.trained_on
         if own is None or teacher.get("_target_") != own.get("_target_"):
             return
-        free = {
-            *getattr(resolve_class(own["_target_"], "LightningDataModule"), "training_only", ()),
-            "root",
-            "cache",
-        }
+        kind = resolve_class(own["_target_"], "LightningDataModule")
+        free = {*getattr(kind, "training_only", ()), "root", "cache"}
         for key in own:
             if key not in free and teacher.get(key) != own[key]:
                 raise UserError(
                     f"model.requires.teacher is trained with data.{key}={teacher.get(key)}, this run has"
-                    f" data.{key}={own[key]}: it would see other graphs, or learn what the student is validated"
-                    f' with. Add to the words of model.requires.teacher: "data.{key}={json.dumps(own[key])}".'
+                    f" data.{key}={own[key]}: it would see other graphs, or learn what the student is"
+                    " validated with."
+                    f' Add to the words of model.requires.teacher: "data.{key}={json.dumps(own[key])}".'
                 )
 
     def check_teacher_layers(self, layers: int) -> None:

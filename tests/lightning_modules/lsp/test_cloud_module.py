@@ -120,7 +120,7 @@ def test_teachers_that_will_not_do_are_refused() -> None:
         module.on_planned_prerequisites({"teacher": planned})
     module = student()
     module.trained_on = configuration("model=dgcnn", *SMALL, "data.cloud_seed=3", "model.k=4")["data"]
-    with pytest.raises(UserError, match="data.cloud_seed=0, this run has data.cloud_seed=3"):
+    with pytest.raises(UserError, match=r"data\.cloud_seed=0, this run has data\.cloud_seed=3"):
         module.on_planned_prerequisites({"teacher": configuration("model=dgcnn", *SMALL, "model.k=4")})
     with pytest.raises(UserError, match="num_classes=40"):
         student().on_prerequisites({"teacher": teacher(num_classes=40)})
