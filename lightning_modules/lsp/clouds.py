@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lightning_modules.lsp.list_values import list_values
+
 EdgesOf = Literal["union", "teacher", "student"]
 
 
@@ -51,26 +53,16 @@ class CloudNeighbours:
         return self.index.size(0) * self.index.size(1)
 
     def products(self, z: Tensor) -> Tensor:
-        """``<z_i, z_j>`` of each pair, ``[B, n, D] -> [B, n, K]``.
-
-        Taken from the products of all points of a cloud: n^2 numbers, where the ends of all pairs would be
-        n * K * D.
-        """
-        z = z.to(torch.promote_types(z.dtype, torch.float32))
-        return (z @ z.mT).gather(2, self.index)
+        """``<z_i, z_j>`` of each pair, ``[B, n, D] -> [B, n, K]``."""
+        return list_values("products", z, self.index)
 
     def squared_distances(self, z: Tensor) -> Tensor:
         """``|z_i - z_j|^2`` of each pair, ``[B, n, D] -> [B, n, K]``."""
-        z = z.to(torch.promote_types(z.dtype, torch.float32))
-        z = z - z.mean(dim=1, keepdim=True)  # moves no distance, and leaves less to cancel
-        norms = z.square().sum(dim=2)  # [B, n]
-        others = norms.unsqueeze(1).expand(-1, self.index.size(1), -1).gather(2, self.index)
-        return (norms.unsqueeze(2) + others - 2 * (z @ z.mT).gather(2, self.index)).clamp(min=0)
+        return list_values("squared_distances", z, self.index)
 
     def l1_distances(self, z: Tensor) -> Tensor:
         """``|z_i - z_j|_1`` of each pair, ``[B, n, D] -> [B, n, K]``."""
-        z = z.to(torch.promote_types(z.dtype, torch.float32))
-        return torch.cdist(z, z, p=1.0).gather(2, self.index)
+        return list_values("l1_distances", z, self.index)
 
     def log_softmax(self, scores: Tensor) -> Tensor:
         """Over the entries of each list that count; 0 at the others, so that they add nothing anywhere."""

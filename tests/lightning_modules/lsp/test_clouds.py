@@ -6,10 +6,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from lightning_modules.lsp import list_values
 from lightning_modules.lsp.clouds import CloudNeighbours, overlap, overlap_limits
 from lightning_modules.lsp.structure import Kernel, log_structure, node_divergences, structure_loss
 from tests.lightning_modules.lsp.examples import STUDENT, TEACHER, slow_loss
 from tests.lightning_modules.lsp.test_structure import each_kernel, normal
+
+
+@pytest.fixture(params=["loops", "torch"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of computing."""
+    if request.param == "torch":
+        monkeypatch.setattr(list_values, "uses_kernels", lambda x: False)
+
 
 OF_TEACHER = [[1, 3], [0, 3], [0, 3], [0, 1], [1, 3]]
 OF_STUDENT = [[4], [4], [0], [1], [0]]

@@ -7,7 +7,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from lightning_modules.lsp import pair_values
+from lightning_modules.lsp import list_values, pair_values
 from lightning_modules.lsp.clouds import CloudNeighbours
 from lightning_modules.lsp.structure import Neighbours, log_structure, structure_loss
 from tests.lightning_modules.lsp.test_clouds import random_lists
@@ -53,7 +53,10 @@ def test_of_static_graphs(kernel: Any, way: str, monkeypatch: pytest.MonkeyPatch
 
 
 @each_kernel
-def test_of_clouds(kernel: Any) -> None:
+@pytest.mark.parametrize("way", ["loops", "torch"])
+def test_of_clouds(kernel: Any, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "torch":
+        monkeypatch.setattr(list_values, "uses_kernels", lambda x: False)
     points, width = 64, 256
     neighbours = CloudNeighbours.joined(random_lists(2, points, 20, 0), random_lists(2, points, 10, 1))
     teacher, student = torch.randn(2, points, width), torch.randn(2, points, 64, requires_grad=True)
