@@ -103,6 +103,13 @@ def test_moments_are_those_of_all_edges(way: str) -> None:
     torch.testing.assert_close(variance, edges.var(dim=(0, 1), correction=0), rtol=1e-6, atol=0)
 
 
+def test_edges_that_read_a_point_are_counted_whichever_they_are() -> None:
+    index = torch.tensor([[2, 1, 2], [2, 2, 2], [4, 4, 1]], dtype=torch.int32)
+    found = edge_pooling._times_read(index, torch.zeros(6, 2))
+    assert found.tolist() == [0.0, 2.0, 5.0, 0.0, 2.0, 0.0]
+    assert found.dtype == torch.float32
+
+
 def test_of_equal_neighbours_the_first_has_the_gradient(way: str) -> None:
     u = torch.tensor([[1.0], [1.0], [0.0]], requires_grad=True)
     neighbour_max(u, torch.tensor([[2, 1, 0], [2, 2, 2], [0, 0, 1]], dtype=torch.int32)).sum().backward()
