@@ -11,6 +11,9 @@ from lightning_modules.node_classification.dense import dropout_mask, narrow_mat
 from lightning_modules.numba_import import numba_fault
 from lightning_modules.segments import SegmentIndex, segment_softmax
 
+PIECE = 2**24
+"""Numbers of the largest tensor that is made while rows are gone through in pieces: 64 MiB of float32."""
+
 
 def uses_kernels(x: Tensor) -> bool:
     """Whether attention over ``x`` runs in compiled loops: on CPU, where numba works."""
@@ -41,7 +44,7 @@ def _backward_torch(
     index: SegmentIndex,
     negative_slope: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    d_alpha = _per_head_dot(index.centres(grad), index.items(items))  # [R, H]
+    d_alpha = _row_products(grad, items, index)  # [R, H]
     if keep is not None:
         d_alpha.mul_(keep)
     d_score = d_alpha.sub_(index.centres(_per_head_dot(grad, out))).mul_(alpha)
@@ -49,6 +52,22 @@ def _backward_torch(
     d_score = torch.where(scores > 0, d_score, d_score * negative_slope)
     weights = alpha if keep is None else alpha * keep
     return index.sum(d_score), index.sum_by_item(d_score), index.weighted_sum_by_item(weights, grad)
+
+
+def _row_products(centres: Tensor, items: Tensor, index: SegmentIndex) -> Tensor:
+    """Inner products of each row's centre and item, ``[N, H, D], [M, H, D] -> [R, H]``.
+
+    In pieces: the ends of all rows would be ``R * H * D`` numbers twice, 537 MB each for two graphs of PPI
+    and 1,024 channels.
+    """
+    step = max(PIECE // max(items.size(1) * items.size(2), 1), 1)
+    if index.num_rows <= step:
+        return _per_head_dot(index.centres(centres), index.items(items))
+    out = items.new_empty(index.num_rows, items.size(1))
+    col = index.count if index.col is None else index.col
+    for piece, row, item in zip(out.split(step), index.row.split(step), col.split(step), strict=True):
+        piece.copy_(_per_head_dot(centres.index_select(0, row), items.index_select(0, item)))
+    return out
 
 
 def _per_head_dot(a: Tensor, b: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""No tensor of edges x channels is made, whatever computes L_LSP."""
+"""No tensor of edges x channels is made, whatever computes L_LSP and in training its networks."""
 
 from typing import Any
 
@@ -7,9 +7,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from lightning_modules.graph_prediction.batch import Graphs
 from lightning_modules.lsp import list_values, pair_values
 from lightning_modules.lsp.clouds import CloudNeighbours
+from lightning_modules.lsp.network import InductiveAttentionNetwork
 from lightning_modules.lsp.structure import Neighbours, log_structure, structure_loss
+from lightning_modules.node_classification import attention
+from tests.lightning_modules.graph_prediction.small_graphs import graph_set, whole
 from tests.lightning_modules.lsp.test_clouds import random_lists
 from tests.lightning_modules.lsp.test_structure import each_kernel, random_graph
 
@@ -63,3 +67,30 @@ def test_of_clouds(kernel: Any, way: str, monkeypatch: pytest.MonkeyPatch) -> No
     found = largest(neighbours, teacher, student, kernel)
     assert found <= 2 * points * max(width, points)
     assert found < 2 * points * 30 * width / 4
+
+
+def test_of_the_attention_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes, heads, channels = 80, 2, 32
+    monkeypatch.setattr(attention, "uses_kernels", lambda x: False)
+    generator = torch.Generator().manual_seed(0)
+    adjacent = torch.rand(nodes, nodes, generator=generator).triu(1) > 0.7
+    x = torch.randn(nodes, 5, generator=generator)
+    pairs = [(int(a), int(b)) for a, b in adjacent.nonzero()]
+    batch = whole(graph_set([nodes], pairs, x, self_loops=True))
+    torch.manual_seed(0)
+    network = InductiveAttentionNetwork(5, 2, heads, channels, 2, 3, 0.2)
+
+    def step() -> tuple[int, tuple[torch.Tensor, ...]]:
+        with Largest() as mode:
+            logits, _ = network(Graphs.of(batch))
+            grads = torch.autograd.grad(logits.square().sum(), list(network.parameters()))
+        return mode.numbers, grads
+
+    edges = batch["edge_index"].size(1)
+    all_at_once, expected = step()
+    assert all_at_once == edges * heads * channels  # these are seen where they are made
+    monkeypatch.setattr(attention, "PIECE", 4096)
+    in_pieces, found = step()
+    assert in_pieces <= max(nodes * heads * channels, 2 * edges)
+    assert in_pieces < all_at_once / 4
+    torch.testing.assert_close(found, expected)

@@ -72,6 +72,23 @@ def test_compiled_loops_equal_torch(
         torch.testing.assert_close(compiled, plain)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("identity", [False, True])
+def test_rows_in_pieces_have_the_gradients_of_all_at_once(
+    monkeypatch: pytest.MonkeyPatch, identity: bool, dropout: float
+) -> None:
+    monkeypatch.setattr(attention, "uses_kernels", lambda x: False)
+    segments, found = index(identity), []
+    for piece in (attention.PIECE, 25, 1):  # all 6 rows of 2 x 3 numbers, four and two of them, one by one
+        monkeypatch.setattr(attention, "PIECE", piece)
+        torch.manual_seed(0)
+        values = inputs(segments)
+        out, _ = attention_sum(*values, segments, 0.2, dropout)
+        found.append(torch.autograd.grad((out**2).sum(), values))
+    for pieces in found[1:]:
+        torch.testing.assert_close(pieces, found[0], rtol=1e-12, atol=1e-14)
+
+
 def test_attention_is_the_same_for_the_same_seed() -> None:
     segments = index(False)
     runs = []
