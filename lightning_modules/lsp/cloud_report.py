@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from datamodules.point_clouds import PointCloudDataModule
     from lightning_modules.lsp.cloud_module import CloudLSP
-    from lightning_modules.lsp.pictures import Cost, NodeStructure
+    from lightning_modules.lsp.costs import Cost
+    from lightning_modules.lsp.pictures import NodeStructure
 
 NAMED = 2  # points of the largest divergence: names of classes are long
 

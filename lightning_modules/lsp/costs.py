@@ -3,15 +3,30 @@
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from harness.peak_memory import peak_bytes
-from lightning_modules.lsp.pictures import Cost
 
 FEWEST, MOST, SECONDS = 3, 100, 2.0  # passes, and seconds after which no further one begins
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one network.
+
+    Attributes:
+        parameters: how many.
+        milliseconds: of a forward pass.
+        megabytes: most in use at a time in that pass, in 10^6 bytes, beyond its weights and its input.
+    """
+
+    parameters: int
+    milliseconds: float
+    megabytes: float
 
 
 @torch.no_grad()

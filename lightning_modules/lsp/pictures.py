@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from lightning_modules.lsp.costs import Cost
+
 TEACHER_COLOUR, STUDENT_COLOUR = PALETTE[7], PALETTE[2]
 BINS = 40
 LOG_FROM_RATIO = 30.0  # between the largest and the tenth of the smallest, from which the axis is logarithmic
@@ -211,23 +213,8 @@ def _line(label: str, **style: Any) -> Any:
     return Line2D([], [], label=label, **style)
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Of one network.
-
-    Attributes:
-        parameters: how many.
-        milliseconds: of a forward pass.
-        megabytes: most in use at a time in that pass, in 10^6 bytes, beyond its weights and its input.
-    """
-
-    parameters: int
-    milliseconds: float
-    megabytes: float
-
-
 @in_house_style
-def draw_costs(teacher: Cost, student: Cost, what: str) -> "Figure":
+def draw_costs(teacher: "Cost", student: "Cost", what: str) -> "Figure":
     """Parameters, time and memory of both networks, each pair of bars on an axis of its own.
 
     Args:
@@ -264,7 +251,7 @@ def draw_costs(teacher: Cost, student: Cost, what: str) -> "Figure":
     return figure
 
 
-def _costs_title(teacher: Cost, student: Cost) -> str:
+def _costs_title(teacher: "Cost", student: "Cost") -> str:
     time = _times(teacher.milliseconds, student.milliseconds)
     percent = round(100 * (student.parameters / teacher.parameters - 1)) if teacher.parameters else 0
     amount = f"{abs(percent)} % {'fewer' if percent < 0 else 'more'}" if percent else "as many"

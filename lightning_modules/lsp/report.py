@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from pytorch_lightning import LightningDataModule
 
     from datamodules.graph_sets import GraphSetDataModule, Split
+    from lightning_modules.lsp.costs import Cost
     from lightning_modules.lsp.module import LSP
     from lightning_modules.lsp.network import InductiveAttentionNetwork
-    from lightning_modules.lsp.pictures import Cost, NodeStructure
+    from lightning_modules.lsp.pictures import NodeStructure
 
 NAMED = 3  # nodes of the largest divergence
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from lightning_modules.lsp.costs import Cost
 from lightning_modules.lsp.pictures import (
     MOST_NEIGHBOURS,
-    Cost,
     NodeStructure,
     draw_costs,
     draw_divergences,
