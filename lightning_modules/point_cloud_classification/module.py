@@ -259,7 +259,7 @@ class PointCloudClassifier(ExperimentModule):
         return [found.float().cpu() for found in embedded.features]
 
 
-class Dgcnn(PointCloudClassifier):
+class DGCNNClassifier(PointCloudClassifier):
     """Trains a :class:`DGCNN` with cross-entropy, teacher or student; arguments as its parent's."""
 
     def __init__(

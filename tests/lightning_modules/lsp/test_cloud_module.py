@@ -14,7 +14,7 @@ from harness.phases import Record, fit_phases
 from lightning_modules.lsp.cloud_module import CloudLSP
 from lightning_modules.lsp.clouds import CloudNeighbours
 from lightning_modules.lsp.structure import RULER, log_structure, structure_loss
-from lightning_modules.point_cloud_classification.module import Dgcnn
+from lightning_modules.point_cloud_classification.module import DGCNNClassifier
 from tests.lightning_modules.lsp.networks import teacher as graph_teacher
 from tests.small_runs import assert_same_weights, configuration
 
@@ -29,14 +29,14 @@ STUDENT = ("model.widths=[6,7,8]", "model.embedding=12", "model.classifier=[10]"
 MODES = ("full", "kd", "fitnet", "at", "lsp", "lsp+kd")
 
 
-def teacher(**sizes: Any) -> Dgcnn:
+def teacher(**sizes: Any) -> DGCNNClassifier:
     """A frozen teacher whose statistics are not those of birth."""
     torch.manual_seed(1)
     settings: dict[str, Any] = {"num_points": 32, "num_classes": 8, "widths": [5, 6, 7, 9], "embedding": 16}
     settings |= {"classifier": [12, 8], "k": 6, "dropout": 0.5, "label_smoothing": 0.2, "scheduler": None}
     settings["optimizer"] = {"name": "SGD", "lr": 0.1}
     settings |= sizes
-    made = Dgcnn(**settings)
+    made = DGCNNClassifier(**settings)
     for _ in range(3):
         made.network(torch.randn(4, settings["num_points"], 3))
     return made.eval().requires_grad_(False)
@@ -48,7 +48,7 @@ def student(*words: str) -> CloudLSP:
     return module
 
 
-def fitted(folder: Path, source: Dgcnn, *words: str) -> tuple[CloudLSP, Record]:
+def fitted(folder: Path, source: DGCNNClassifier, *words: str) -> tuple[CloudLSP, Record]:
     """A run of two epochs whose teacher is ``source``."""
     config = configuration("model=lsp_dgcnn", *SMALL, *STUDENT, "trainer.max_epochs=2", *words)
     (folder / "checkpoints").mkdir(parents=True)

@@ -12,7 +12,7 @@ from harness.build import build_datamodule, build_module, build_trainer
 from harness.errors import UserError
 from lightning_modules.point_cloud_classification.module import (
     Batch,
-    Dgcnn,
+    DGCNNClassifier,
     PointCloudClassifier,
     clouds_of,
     one_of_each_class,
@@ -38,7 +38,7 @@ SMALL = (
 def classifier(*overrides: str) -> PointCloudClassifier:
     torch.manual_seed(0)
     module = build_module(configuration(*SMALL, *overrides))
-    assert isinstance(module, Dgcnn)
+    assert isinstance(module, DGCNNClassifier)
     return module
 
 
@@ -90,7 +90,7 @@ def test_metrics_are_means_over_clouds_and_not_over_batches() -> None:
     torch.testing.assert_close(found["test/acc"], (logits.argmax(dim=1) == y).float().mean())
 
 
-class Ruled(Dgcnn):
+class Ruled(DGCNNClassifier):
     """Asks for features that are small as well, and keeps an average of how large they are."""
 
     def __init__(self, **arguments: Any) -> None:
@@ -220,7 +220,7 @@ def test_pictures_agree_with_the_test(fitted: Any) -> None:
 
 def test_a_checkpoint_holds_plain_data_and_rebuilds_the_module(fitted: Any) -> None:
     path = fitted.folder / "checkpoints" / "best.ckpt"
-    again = Dgcnn.load_from_checkpoint(path, weights_only=True)
+    again = DGCNNClassifier.load_from_checkpoint(path, weights_only=True)
     assert again.hparams == fitted.module.hparams
     pos = random_batch()["pos"]
     assert torch.equal(again.eval()(pos), fitted.module.eval()(pos))
