@@ -8,8 +8,15 @@ from torch import Tensor
 
 from lightning_modules.lsp import list_values
 from lightning_modules.lsp.clouds import CloudNeighbours, overlap, overlap_limits
-from lightning_modules.lsp.structure import Kernel, log_structure, node_divergences, structure_loss
-from tests.lightning_modules.lsp.examples import STUDENT, TEACHER, slow_loss
+from lightning_modules.lsp.structure import (
+    EdgeNeighbours,
+    Kernel,
+    Neighbours,
+    log_structure,
+    node_divergences,
+    structure_loss,
+)
+from tests.lightning_modules.lsp.examples import STUDENT, TEACHER, indexed, slow_loss
 from tests.lightning_modules.lsp.test_structure import each_kernel, normal
 
 
@@ -36,7 +43,7 @@ def lists(neighbours: CloudNeighbours, cloud: int = 0) -> list[list[int]]:
     return [sorted(index[valid].tolist()) for index, valid in pairs]
 
 
-def loss(student: Tensor, teacher: Tensor, neighbours: CloudNeighbours, kernel: Kernel, **how: Any) -> Tensor:
+def loss(student: Tensor, teacher: Tensor, neighbours: Neighbours, kernel: Kernel, **how: Any) -> Tensor:
     own, other = (log_structure(z, neighbours, kernel) for z in (student, teacher))
     return structure_loss(own, other, neighbours, **how)
 
@@ -113,6 +120,44 @@ def test_it_equals_the_slow_form_in_value_and_gradient(kernel: Kernel, direction
     assert fast.grad is not None
     assert slow.grad is not None
     torch.testing.assert_close(fast.grad, slow.grad, rtol=1e-7, atol=1e-10)
+
+
+@each_kernel
+def test_lists_that_are_symmetric_are_a_static_graph(kernel: Kernel) -> None:
+    """Each of eight points has those one and three steps around a circle, and itself."""
+    clouds, points = 2, 8
+    steps = torch.tensor([0, 1, -1, 3, -3])
+    index = ((torch.arange(points).unsqueeze(1) + steps) % points).expand(clouds, -1, -1)
+    edges = {
+        (b * points + j, b * points + i)
+        for b in range(clouds)
+        for i, own in enumerate(index[b].tolist())
+        for j in own
+    }
+    dynamic = CloudNeighbours.joined(index[:, :, :3], index[:, :, 2:])  # one step is in both
+    assert int(dynamic.valid.sum()) == len(edges)
+    static = EdgeNeighbours(indexed(edges, clouds * points))
+    teacher = 0.5 * normal(clouds, points, 5)
+    z, flat = ((0.5 * normal(clouds, points, 3, seed=2)).requires_grad_() for _ in range(2))
+    found = loss(z, teacher, dynamic, kernel)
+    expected = loss(flat.flatten(0, 1), teacher.flatten(0, 1), static, kernel)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-8, abs=1e-13)
+    found.backward()
+    expected.backward()
+    assert z.grad is not None
+    assert flat.grad is not None
+    torch.testing.assert_close(z.grad, flat.grad, rtol=1e-7, atol=1e-11)
+
+
+@each_kernel
+def test_it_is_the_same_whichever_graph_is_whose(kernel: Kernel) -> None:
+    one, other = random_lists(2, 8, 4, 0), random_lists(2, 8, 3, 1)
+    teacher, student = 0.5 * normal(2, 8, 5), 0.5 * normal(2, 8, 3, seed=2)
+    found = loss(student, teacher, CloudNeighbours.joined(one, other), kernel)
+    swapped = loss(student, teacher, CloudNeighbours.joined(other, one), kernel)
+    alone = loss(student, teacher, CloudNeighbours.of(one, other, "teacher"), kernel)
+    assert float(swapped) == pytest.approx(float(found), rel=1e-12)
+    assert float(swapped) != pytest.approx(float(alone), rel=1e-3)
 
 
 @each_kernel

@@ -48,8 +48,14 @@ def test_a_hint_is_one_head_of_attention_over_a_leaky_relu() -> None:
     hint = Hint(2, 5, 0.2)
     x = torch.tensor([[1.0, -2.0], [0.5, 1.0], [-1.0, 3.0]])
     rectified = torch.tensor([[1.0, -0.4], [0.5, 1.0], [-0.2, 3.0]])
-    out, _ = hint.attention(rectified, graphs)
-    torch.testing.assert_close(hint(x, graphs), out.squeeze(1))
+    h = rectified @ hint.attention.linear.weight.T
+    of_centre, of_neighbour = hint.attention.attention[0].unbind(1)
+    expected = []
+    for i, own in enumerate(([0, 1], [0, 1, 2], [1, 2])):
+        logits = torch.stack([h[j] @ of_neighbour + h[i] @ of_centre for j in own])
+        shares = torch.where(logits > 0, logits, 0.2 * logits).exp()
+        expected.append((shares / shares.sum()) @ h[own])
+    torch.testing.assert_close(hint(x, graphs), torch.stack(expected))
     assert hint(x, graphs).shape == (3, 5)
 
 
