@@ -1,6 +1,7 @@
 """Sentences for what goes wrong while a configuration is composed: the word, the file, the reference."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,51 @@ def unreadable(word: str) -> str:
         return f"cannot read '{word}': '{key}' is no key. Keys are words joined by dots, as in model.heads=4."
     if _left_open(value):
         return f"cannot read '{word}': a bracket or a quote in it is left open, or closed twice."
-    if key.startswith("model.requires.") and value[:1] == "[" and not re.search(r"[{(\"']", value):
-        words = ",".join(f'"{one.strip()}"' for one in value.strip("[]").split(","))
-        return f"cannot read '{word}'. Quote each word of the list: '{key}=[{words}]'."
-    inner, outer = ('"', "'") if "'" in value else ("'", '"')
+    listed = _words_quoted(value) if key.startswith("model.requires.") else ""
+    if listed:
+        return f"cannot read '{word}'. Quote each word of the list: {shlex.quote(f'{key}={listed}')}."
+    inner = '"' if "'" in value else "'"
+    fixed = f"{key}={inner}{value}{inner}"
+    # within double quotes the shell would read some characters itself
+    quoted = shlex.quote(fixed) if re.search(r'["$`\\!]', fixed) else f'"{fixed}"'
     return (
         f"cannot read '{word}'. Quote a value with brackets, commas, braces or spaces:"
-        f" {outer}{key}={inner}{value}{inner}{outer}; a list is {key}=[1,2]."
+        f" {quoted}; a list is {key}=[1,2]."
     )
+
+
+def _words_quoted(value: str) -> str:
+    """A list of words, each of them in quotes; ``""`` where that makes it no list that can be read."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    if value[:1] != "[" or value[-1:] != "]":
+        return ""
+    words = [one.strip() for one in _split(value[1:-1])]
+    quoted = [one if one[:1] in ("'", '"') else '"{}"'.format(one.replace('"', r"\"")) for one in words]
+    # double quotes throughout, where they can be, need no others around them in a shell
+    plain = [f'"{one[1:-1]}"' if re.fullmatch(r"'[^'\"\\]*'", one) else one for one in quoted]
+    listed = f"[{','.join(plain)}]"
+    try:
+        read = OverridesParser.create().parse_override(f"key={listed}").value()
+    except HydraException:
+        return ""
+    return listed if isinstance(read, list) and len(read) == len(words) else ""
+
+
+def _split(text: str) -> list[str]:
+    """Parts between the commas that lie within no brackets or quotes."""
+    parts, depth, quote = [""], 0, ""
+    for character in text:
+        if quote or character in "'\"":
+            quote = "" if character == quote else quote or character
+        else:
+            depth += (character in "[({") - (character in "])}")
+        if character == "," and not depth and not quote:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def _left_open(value: str) -> bool:

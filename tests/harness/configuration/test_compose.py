@@ -1,10 +1,13 @@
 """Composition with Hydra, on a generated folder and on the real one."""
 
+import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness.configuration.compose import compose, config_text, files_composed_once
+from harness.configuration.compose import compose, config_text, files_composed_once, parse_word
 from harness.errors import UserError
 
 FILES = {
@@ -175,6 +178,10 @@ def test_composing_makes_no_folder(conf: Path, monkeypatch: pytest.MonkeyPatch) 
             "model.requires.teacher=[model=classifier,data=shapes]",
             ['Quote each word of the list: \'model.requires.teacher=["model=classifier","data=shapes"]\''],
         ),
+        (
+            'model.requires.teacher=[model=classifier,"data=shapes"]',
+            ['Quote each word of the list: \'model.requires.teacher=["model=classifier","data=shapes"]\''],
+        ),
         ("=3", ["cannot read '=3'"]),
         ("model=small,large", ["add -m to run one job for each", "python run.py -m model=small,large"]),
         ("seed=range(0,3)", ["add -m", "write seed=[...]"]),
@@ -206,6 +213,31 @@ def test_key_written_twice_in_a_file_is_refused(conf: Path) -> None:
     message = mistake(conf)
     assert "ring.yaml, line 2" in message
     assert "in_channels" in message
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("model.requires.teacher=[model=gin,data=ppi]", ["model=gin", "data=ppi"]),
+        ('model.requires.teacher=[model=gin,"data=ppi"]', ["model=gin", "data=ppi"]),
+        ("model.requires.teacher=['model=gin', data=${data}]", ["model=gin", "data=${data}"]),
+        (
+            "model.requires.teacher=[model=gin,model.layers=[1,2],'model.name=\"a\"']",
+            ["model=gin", "model.layers=[1,2]", 'model.name="a"'],
+        ),
+        ('model.requires.teacher=[model=gin,model.name="a,b"]', ["model=gin", 'model.name="a,b"']),
+        ('model.heads=a("b")', 'a("b")'),
+        ("model.heads=a('b')", "a('b')"),
+        ("model.heads=a(${b})", "a(${b})"),
+    ],
+)
+def test_the_fix_of_a_word_that_cannot_be_read_can_be_pasted_into_a_shell(word: str, meant: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_word(word)
+    shown = re.search(r"(?:spaces|list): (.+?)(?:; a list is .*)?\.$", str(caught.value))
+    assert shown is not None
+    [pasted] = shlex.split(shown[1])
+    assert parse_word(pasted).value() == meant
 
 
 @pytest.mark.parametrize(
