@@ -163,12 +163,13 @@ def part_rows(rounds: int) -> list[dict[str, Any]]:
         wide = teacher(graphs)[1][1].out
     narrow = student(graphs)[1][2].out.detach().requires_grad_()
     kept = log_structure(wide, neighbours, RULER)
+    source, target = batch["edge_index"]
 
     def computed(z: Tensor) -> Tensor:
         return log_structure(z, neighbours, RULER)
 
     def materialised(z: Tensor) -> Tensor:
-        return materialised_structure(z, *batch["edge_index"], RULER)
+        return materialised_structure(z, source, target, RULER)
 
     def differentiated(structure: Callable[[Tensor], Tensor]) -> Form:
         def job() -> Any:
