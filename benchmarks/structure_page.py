@@ -41,8 +41,8 @@ NOTE = (
     "Two generated stand-ins, `python -m benchmarks.structure_sweeps`; ± is the standard deviation over"
     " seeds.\nL_LSP is the common ruler of all methods (rbf, sigma 100, teacher against student) on the"
     " training set,\nwith the weights that validation chose. The graphs of mini_ppi, and how strongly labels"
-    " follow features,\nwere chosen for a teacher well ahead of its student. On mini_ppi each seed has a teacher"
-    " of its own, on\nmini_modelnet all share that of seed 0."
+    " follow features,\nwere chosen for a teacher well ahead of its student. On mini_ppi each seed has a"
+    " teacher of its own, on\nmini_modelnet all share that of seed 0."
 )
 
 
