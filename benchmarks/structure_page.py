@@ -63,7 +63,7 @@ def structure_table(rows: Sequence[dict[str, Any]]) -> str:
             spread(values(own, "lsp_ruler", 1000), 2),
             str(len(own)),
             f"{statistics.median(seconds):.0f}",
-            f"`{_command(own)}`",
+            _command(own),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) if len(lines) > 2 else "Not run."
@@ -92,10 +92,10 @@ def _command(rows: Sequence[dict[str, Any]]) -> str:
     """The command of one seed, the last one's number in place of N where there are several."""
     words = list(rows[0]["command"])
     if len(rows) == 1:
-        return shlex.join(words)
+        return f"`{shlex.join(words)}`"
     seeds = sorted(row["seed"] for row in rows)
     text = shlex.join([word.replace(f"seed={rows[0]['seed']}", "seed=N") for word in words])
-    return f"{text}` N = {seeds[0]} to {seeds[-1]}`"
+    return f"`{text}`, N = {seeds[0]} to {seeds[-1]}"
 
 
 def acceptance(rows: Sequence[dict[str, Any]]) -> str:

@@ -52,7 +52,7 @@ def test_a_line_stands_for_all_seeds_of_a_method() -> None:
     assert lines[3].startswith(
         "| mini_ppi | student, labels alone | 64.0 ± 1.4 micro-F1 | 42.00 ± 2.83 | 2 | 60 |"
     )
-    assert "seed=N` N = 0 to 1" in lines[3]
+    assert "seed=N`, N = 0 to 1 |" in lines[3]
     assert lines[2].split("|")[4].strip() == "–"
     assert structure_table([]) == "Not run."
 
