@@ -1,6 +1,6 @@
 """A user's own images, some of them annotated: ``images/`` and ``masks/`` with files of equal stems.
 
-The value of a pixel in a mask is its class. Images without a mask are the part of the pool that nobody has
+The value of a pixel in a mask is its class, or says which one it is. Images without a mask are the part of the pool that nobody has
 annotated; training begins with all masks that are not held out. Which images are held out follows from their
 names: a mask that is added moves few others, if any, from one split to another.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from datamodules.decoded import SUFFIXES, Files
@@ -35,8 +36,9 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
         in_channels: colours, 3; grey images become coloured ones.
         height: rows, after resizing.
         width: columns, after resizing.
-        num_classes: classes; masks hold 0 to ``num_classes - 1`` and ``void_value``.
-        void_value: pixel value of a mask that says "no class", 0 to 65535.
+        num_classes: classes; masks hold 0 to ``num_classes - 1``, or ``mask_values``, and ``void_value``.
+        mask_values: pixel values of the classes in their order, each 0 to 65535; None for 0, 1, and so on.
+        void_value: pixel value of a mask that says "no class", 0 to 65535; None where there is no such value.
         class_names: names of the classes in order; None calls them by number.
         val_share: of the annotated images, for validation; 0 for none.
         test_share: of the annotated images, for testing, above 0.
@@ -56,7 +58,8 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
         height: PositiveInt,
         width: PositiveInt,
         num_classes: PositiveInt,
-        void_value: NonNegativeInt,
+        mask_values: list[NonNegativeInt] | None,
+        void_value: NonNegativeInt | None,
         class_names: list[str] | None,
         val_share: Probability,
         test_share: Probability,
@@ -77,10 +80,16 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
                 f"data.val_share={val_share} and data.test_share={test_share} must leave images to train on, "
                 "and some to test with. Try data.val_share=0.2 data.test_share=0.2."
             )
-        if void_value < num_classes or void_value > 65535:
+        values = list(range(num_classes)) if mask_values is None else mask_values
+        if len(values) != num_classes or len(set(values)) != num_classes or max(values) > 65535:
             raise UserError(
-                f"data.void_value={void_value} must be none of the classes 0 to {num_classes - 1}, at most"
-                " 65535. Try data.void_value=255."
+                f"data.mask_values={values} must be data.num_classes={num_classes} different pixel values of 0"
+                " to 65535, in the order of the classes, or null for 0, 1, and so on."
+            )
+        if void_value is not None and (void_value in values or void_value > 65535):
+            raise UserError(
+                f"data.void_value={void_value} must be none of the classes {_listing(values)}, at most"
+                " 65535. Set data.void_value=null where every pixel has a class."
             )
         if class_names is not None and len(class_names) != num_classes:
             raise UserError(
@@ -103,6 +112,7 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
         )
         self.folder = Path(folder).expanduser()
         self.cache = cache
+        self.mask_values = values
         self.void_value = void_value
         self.val_share = val_share
         self.test_share = test_share
@@ -123,15 +133,42 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
         val, test = self._held_out(sorted(stem for stem in images if stem in masks))
         pool = [stem for stem in images if stem not in {*val, *test}]
         parts: dict[Split, list[str]] = {"train": pool, "val": val, "test": test}
-        return {split: self._scenes(stems, images, masks) for split, stems in parts.items() if stems}
+        splits = {split: self._scenes(stems, images, masks) for split, stems in parts.items() if stems}
+        self._must_show_classes(splits["train"])
+        return splits
+
+    def _must_show_classes(self, train: Scenes) -> None:
+        """Refuses masks of which nothing can be learnt: what is void everywhere scores 100 % without a word.
+
+        Raises:
+            UserError: they have no pixel of any class; or one of at most two classes nowhere, but void.
+        """
+        counts = torch.zeros(256, dtype=torch.long)
+        for ids in train.has_mask.nonzero()[:, 0].split(64):
+            counts += train.masks[ids].flatten().long().bincount(minlength=256)
+        missing = [number for number in range(self.num_classes) if not counts[number]]
+        if not missing or not counts[VOID]:
+            return
+        # a few masks of many classes may well lack one of them
+        if len(missing) == self.num_classes or self.num_classes <= 2:
+            lacking = "any class" if len(missing) == self.num_classes else f"class {missing[0]}"
+            raise UserError(
+                f"data.folder={self.folder}: the training masks have no pixel of {lacking}, only of"
+                f" data.void_value={self.void_value}, which nothing is trained or tested on. For masks of"
+                " 0 and 255 set data.mask_values=[0,255] data.void_value=null; else correct the masks or keys."
+            )
 
     def _scenes(self, stems: list[str], images: dict[str, str], masks: dict[str, str]) -> Scenes:
         masked = [stem for stem in stems if stem in masks]
         places = {stem: place for place, stem in enumerate(masked)}
-        lookup: Lookup = {**{number: number for number in range(self.num_classes)}, self.void_value: VOID}
+        lookup: Lookup = {value: number for number, value in enumerate(self.mask_values)}
+        void = ""
+        if self.void_value is not None:
+            lookup[self.void_value] = VOID
+            void = f", and data.void_value={self.void_value} for pixels of no class"
         allowed = (
-            f"data.num_classes={self.num_classes} allows 0 to {self.num_classes - 1}, and"
-            f" data.void_value={self.void_value} for pixels of no class. Correct the mask or the keys."
+            f"data.num_classes={self.num_classes} allows {_listing(self.mask_values)}{void}. Correct the mask"
+            " or the keys, or name the classes' values, as in data.mask_values=[0,255] data.void_value=null."
         )
         annotated = MaskFiles(
             self._listed([masks[stem] for stem in masked]),
@@ -212,6 +249,13 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
             )
         order = sorted(masked, key=lambda stem: hashlib.sha256(f"{self.split_seed}/{stem}".encode()).digest())
         return sorted(order[num_test : num_test + num_val]), sorted(order[:num_test])
+
+
+def _listing(values: list[int]) -> str:
+    """Values of classes in words."""
+    if values == list(range(len(values))):
+        return f"0 to {len(values) - 1}"
+    return ", ".join(str(value) for value in values)
 
 
 def palette_of(num_classes: int) -> list[Colour]:

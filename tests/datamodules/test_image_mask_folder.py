@@ -16,7 +16,7 @@ from tests.datamodules.segmentation_files import SETTINGS, mask
 
 def made(folder: Path | None, **keywords: Any) -> ImageMaskFolderDataModule:
     settings = SETTINGS | {"height": 6, "width": 8, "num_classes": 3, "void_value": 255, "class_names": None}
-    settings |= {"val_share": 0.2, "test_share": 0.2, "split_seed": 0}
+    settings |= {"mask_values": None, "val_share": 0.2, "test_share": 0.2, "split_seed": 0}
     settings |= {"cache": str((folder or Path()) / "cache")}
     return ImageMaskFolderDataModule(
         folder=None if folder is None else str(folder), **{**settings, **keywords}
@@ -90,6 +90,40 @@ def test_names_values_and_palettes_are_the_user_s(folder: Path) -> None:
     assert len(set(palette_of(200))) == 200
 
 
+def rewritten(folder: Path, as_value: dict[int, int]) -> None:
+    """Masks with other values in place of those that ``folder`` has."""
+    for path in (folder / "masks").iterdir():
+        mask(path, np.vectorize(as_value.__getitem__)(np.asarray(Image.open(path))))
+
+
+def test_masks_of_black_and_white_are_told_how_to_be_read_and_read_so(folder: Path) -> None:
+    rewritten(folder, {255: 0, 0: 255, 1: 255, 2: 255})
+    with pytest.raises(
+        UserError, match=r"no pixel of class 1, .*mask_values=\[0,255\] data\.void_value=null"
+    ):
+        ready(folder, num_classes=2)
+    data = ready(folder, num_classes=2, mask_values=[0, 255], void_value=None)
+    masks = data.splits["test"].masks[torch.arange(2)]
+    assert masks.tolist() == [[[0] * 4 + [1] * 4] * 6] * 2
+    data = ready(folder, num_classes=2, mask_values=[255, 0], void_value=None)
+    assert torch.equal(data.splits["test"].masks[torch.arange(2)], 1 - masks)
+
+
+def test_masks_that_are_void_everywhere_are_refused(folder: Path) -> None:
+    rewritten(folder, dict.fromkeys((0, 1, 2, 255), 255))
+    with pytest.raises(UserError, match="the training masks have no pixel of any class"):
+        ready(folder)
+
+
+def test_masks_of_many_classes_may_lack_one(folder: Path) -> None:
+    assert len(ready(folder, num_classes=4).splits["train"]) == 11
+
+
+def test_without_a_void_value_every_pixel_needs_a_class(folder: Path) -> None:
+    with pytest.raises(UserError, match=r"holds the value 255; data\.num_classes=3 allows 0 to 2\. Correct"):
+        ready(folder, void_value=None)
+
+
 def two_masks(folder: Path) -> None:
     for path in sorted((folder / "masks").iterdir())[2:]:
         path.unlink()
@@ -161,6 +195,10 @@ def test_a_mistake_is_told_with_its_file(folder: Path, mistake: str) -> None:
         ({"val_share": 0.6, "test_share": 0.4}, "must leave images to train on"),
         ({"void_value": 2}, r"data\.void_value=2 must be none of the classes 0 to 2"),
         ({"void_value": 70000}, r"at most 65535"),
+        ({"mask_values": [0, 255]}, r"data\.mask_values=\[0, 255\] must be data\.num_classes=3 different"),
+        ({"mask_values": [0, 9, 9]}, r"must be data\.num_classes=3 different pixel values"),
+        ({"mask_values": [0, 1, 70000]}, r"of 0 to 65535"),
+        ({"mask_values": [0, 128, 255]}, r"data\.void_value=255 must be none of .* 0, 128, 255, .*=null"),
         ({"class_names": ["a"]}, r"data\.class_names has 1 name for data\.num_classes=3"),
     ],
 )
