@@ -1,8 +1,8 @@
 """A user's own images, some of them annotated: ``images/`` and ``masks/`` with files of equal stems.
 
-The value of a pixel in a mask is its class, or says which one it is. Images without a mask are the part of the pool that nobody has
-annotated; training begins with all masks that are not held out. Which images are held out follows from their
-names: a mask that is added moves few others, if any, from one split to another.
+The value of a pixel in a mask is its class, or says which one it is. Images without a mask are the part of the
+pool that nobody has annotated; training begins with all masks that are not held out. Which images are held out
+follows from their names: a mask that is added moves few others, if any, from one split to another.
 """
 
 import hashlib
@@ -83,8 +83,8 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
         values = list(range(num_classes)) if mask_values is None else mask_values
         if len(values) != num_classes or len(set(values)) != num_classes or max(values) > 65535:
             raise UserError(
-                f"data.mask_values={values} must be data.num_classes={num_classes} different pixel values of 0"
-                " to 65535, in the order of the classes, or null for 0, 1, and so on."
+                f"data.mask_values={values} must be data.num_classes={num_classes} different pixel values of"
+                " 0 to 65535, in the order of the classes, or null for 0, 1, and so on."
             )
         if void_value is not None and (void_value in values or void_value > 65535):
             raise UserError(
@@ -155,7 +155,7 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
             raise UserError(
                 f"data.folder={self.folder}: the training masks have no pixel of {lacking}, only of"
                 f" data.void_value={self.void_value}, which nothing is trained or tested on. For masks of"
-                " 0 and 255 set data.mask_values=[0,255] data.void_value=null; else correct the masks or keys."
+                " 0 and 255 set data.mask_values=[0,255] data.void_value=null; else correct masks or keys."
             )
 
     def _scenes(self, stems: list[str], images: dict[str, str], masks: dict[str, str]) -> Scenes:
