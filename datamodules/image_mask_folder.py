@@ -1,8 +1,8 @@
 """A user's own images, some of them annotated: ``images/`` and ``masks/`` with files of equal stems.
 
-The value of a pixel in a mask is its class, or says which one it is. Images without a mask are the part of the
-pool that nobody has annotated; training begins with all masks that are not held out. Which images are held out
-follows from their names: a mask that is added moves few others, if any, from one split to another.
+The value of a pixel in a mask is its class, or says which one it is. Images without a mask are the part of
+the pool that nobody has annotated; training begins with all masks that are not held out. Which images are
+held out follows from their names: a mask that is added moves few others, if any, from one split to another.
 """
 
 import hashlib
