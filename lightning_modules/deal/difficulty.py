@@ -103,12 +103,15 @@ class DifficultyBranch(nn.Module):
         given = given.detach() if self.detach else given
         scores = given if self.own_scores is None else self.own_scores(given)
         height, width = self.grid(size)
-        # float32 also under autocast: probabilities are compared by their products
-        mixed = resize(scores.float(), (height, width)).softmax(dim=1)  # [B, C, h, w]
+        if scores.dtype != torch.float64:
+            scores = scores.float()
+        mixed = resize(scores, (height, width)).softmax(dim=1)  # [B, C, h, w]
         if self.attention:
-            pixels = mixed.flatten(2).transpose(1, 2)  # -> [B, h*w, C]
-            mixed = class_attention(pixels, self.gamma).transpose(1, 2).reshape(mixed.shape)
-        return resize(self.reduce(mixed), size)
+            # not autocast, which would round what attention is given: probabilities are compared by products
+            with torch.autocast(scores.device.type, enabled=False):
+                pixels = mixed.flatten(2).transpose(1, 2)  # -> [B, h*w, C]
+                mixed = class_attention(pixels, self.gamma).transpose(1, 2).reshape(mixed.shape)
+        return resize(self.reduce(mixed.to(self.reduce.weight.dtype)), size)
 
 
 class DifficultyNetwork(nn.Module):

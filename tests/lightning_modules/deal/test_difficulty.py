@@ -110,6 +110,23 @@ def test_where_gamma_is_0_the_branch_is_a_convolution_of_the_probabilities() -> 
     assert not hasattr(without, "gamma")
 
 
+def test_autocast_rounds_nothing_that_attention_compares(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.dtype] = []
+    real = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(*given: Tensor, **settings: Any) -> Tensor:
+        out: Tensor = real(*given, **settings)
+        seen.append(out.dtype)
+        return out
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    made = branch()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        made(SCORES.bfloat16(), FEATURES, SIZE)
+    made.double()(SCORES.double(), FEATURES.double(), SIZE)
+    assert seen == [torch.float32, torch.float64]
+
+
 def test_gamma_is_learnt_from_its_first_step() -> None:
     made = branch()
     made(SCORES, FEATURES, SIZE).square().sum().backward()
