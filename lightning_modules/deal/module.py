@@ -304,7 +304,10 @@ class Deal(SegmentationModule):
     def _measure(self, trainer: Trainer, data: "SegmentationDataModule") -> Measured:
         self.on_test_epoch_start()
         for place, batch in enumerate(data.loader("test")):
-            on_device = {name: value.to(self.device) for name, value in batch.items()}
+            # to the parameters' type where the precision is a true one: no loop of the trainer does it here
+            on_device = trainer.precision_plugin.convert_input(
+                {name: value.to(self.device) for name, value in batch.items()}
+            )
             with trainer.precision_plugin.forward_context():
                 self.test_step(on_device, place)
         scores = self.test_scores.compute()

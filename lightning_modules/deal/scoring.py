@@ -103,8 +103,9 @@ def _looked_at(
     device = trainer.strategy.root_device
     for batch in data.pool_loader(asked, max(batch_size, world)):
         numbers = [int(one) for one in batch["id"]]
+        x = trainer.precision_plugin.convert_input(batch["x"].to(device))
         with trainer.precision_plugin.forward_context():
-            values, counts = look(batch["x"].to(device), batch["id"].to(device))
+            values, counts = look(x, batch["id"].to(device))
         found |= zip(numbers, values.float().cpu(), strict=True)
         pixels.append(counts.cpu())
     parts = [(found, torch.stack(pixels).sum(dim=0))]

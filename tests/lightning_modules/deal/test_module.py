@@ -209,6 +209,17 @@ def test_switches_train_and_their_checkpoint_is_loaded_again(tmp_path: Path, wor
     assert repr(again.report.state()) == repr(module.report.state())
 
 
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true", "bf16-mixed"])
+@pytest.mark.parametrize("acquisition", ["deal_ds", "coreset"])
+def test_a_round_ends_in_every_precision(tmp_path: Path, precision: str, acquisition: str) -> None:
+    words = (f"hardware.precision={precision}", f"model.acquisition={acquisition}", "model.rounds=2")
+    done = fitted(tmp_path / "run", *words, "data.num_train=12", "trainer.max_epochs=1")
+    kind = {"64-true": torch.float64, "bf16-true": torch.bfloat16}.get(precision, torch.float32)
+    assert {parameter.dtype for parameter in deal_of(done).parameters()} == {kind}
+    assert sorted(deal_of(done).rounds.scores) == [1, 2]
+    assert done.test()["test/miou"] == pytest.approx(done.record.metrics["round_2/miou"], abs=1e-6)
+
+
 def test_one_step_gives_every_parameter_a_gradient(run: FittedRun) -> None:
     data, module = scenes_of(run.datamodule), deal_of(run)
     batch = next(iter(data.loader("test")))
