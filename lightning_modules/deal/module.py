@@ -268,7 +268,7 @@ class Deal(SegmentationModule):
         self.to(trainer.strategy.root_device).eval()
         if trainer.world_size > 1:
             # each process has seen shares of its own: their running statistics differ
-            for buffer in self.network.buffers():
+            for buffer in self.buffers():  # of the branch as well, which may start from features
                 torch.distributed.broadcast(buffer, 0)
         started = time.perf_counter()
         measured = self._measure(trainer, data)
