@@ -41,7 +41,7 @@ def draw_difficulties(module: "Deal", data: "SegmentationDataModule") -> "Figure
     scenes = data.splits["test"]
     ids = torch.linspace(0, len(scenes) - 1, min(SHOWN, len(scenes))).long()
     batches = [
-        batch for batch in data.loader("test", shared=False) if bool(torch.isin(batch["id"], ids).any())
+        batch for batch in data.loader("test", shared=False) if bool(torch.isin(batch["id"].cpu(), ids).any())
     ]
     x = torch.cat([batch["x"][torch.isin(batch["id"].cpu(), ids)].cpu() for batch in batches])
     y = torch.cat([batch["y"][torch.isin(batch["id"].cpu(), ids)].cpu() for batch in batches]).numpy()
