@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from datamodules.decoded import Files, cached_pixels, fill, opened, readable
 from datamodules.paired_augmentation import VOID
@@ -19,6 +19,7 @@ Lookup = dict[int, int]
 """The class, or 255, of each pixel value that a mask may hold."""
 
 _REFUSED = 254  # never a class
+_ON_THEIR_SIDE = (5, 6, 7, 8)  # orientations of EXIF that exchange rows and columns
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,9 @@ def decode_mask(
 ) -> NDArray[np.uint8]:
     """One mask of another size, each pixel taken from the nearest.
 
+    Image and mask are each turned the right way up by an orientation of their own, as a camera's EXIF may have
+    one, before they are compared.
+
     Args:
         content: the file: one channel, or numbers of a palette, the pixel value saying the class.
         of: the file of its image, for the size.
@@ -83,7 +87,10 @@ def decode_mask(
     with readable(label):
         with Image.open(io.BytesIO(of)) as image:
             size = image.size
-        with Image.open(io.BytesIO(content)) as mask:
+            if image.getexif().get(ExifTags.Base.Orientation) in _ON_THEIR_SIDE:
+                size = size[::-1]
+        with Image.open(io.BytesIO(content)) as stored:
+            mask = ImageOps.exif_transpose(stored)
             if mask.mode not in ("1", "L", "P", "I") and not mask.mode.startswith("I;16"):
                 raise UserError(
                     f"{label} is in colour (mode {mask.mode}), and a mask holds the number of the class in"
@@ -93,7 +100,7 @@ def decode_mask(
             if mask.size != size:
                 raise UserError(
                     f"{label} has {mask.size[0]} x {mask.size[1]} pixels and its image {size[0]} x {size[1]}."
-                    " Both must be of one size: annotate the image as it is."
+                    " Both must be of one size: annotate the image as it is shown, the right way up."
                 )
             values = np.asarray(mask).astype(np.int64)
     table = np.full(max(256, 1 + max(lookup, default=0)), _REFUSED, np.uint8)
@@ -147,7 +154,7 @@ def decoded_scenes(
         f"{stem}_masks",
         [
             name,
-            "masks",
+            "masks, the right way up",
             images.made_of,
             masks.files.made_of,
             hashlib.sha256(masks.of_image.tobytes()).hexdigest(),

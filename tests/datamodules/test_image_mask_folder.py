@@ -124,6 +124,38 @@ def test_without_a_void_value_every_pixel_needs_a_class(folder: Path) -> None:
         ready(folder, void_value=None)
 
 
+def turned(path: Path, orientation: int) -> None:
+    """Says in the file's EXIF that its pixels lie otherwise, and leaves them."""
+    image = Image.open(path)
+    image.load()
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.save(path, exif=exif)
+
+
+@pytest.mark.parametrize("mask_too", [False, True])
+@pytest.mark.parametrize(("orientation", "quarters"), [(3, 2), (6, -1), (8, 1)])
+def test_images_and_masks_lie_as_their_exif_says(
+    tmp_path: Path, orientation: int, quarters: int, mask_too: bool
+) -> None:
+    values = np.zeros((12, 16), np.uint8)
+    values[:6, :8] = 1  # a bright corner, upper left as it is stored
+    upright = np.rot90(values, quarters)
+    for number in range(3):
+        photo, annotated = tmp_path / "images" / f"{number}.png", tmp_path / "masks" / f"{number}.png"
+        photo.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.repeat(255 * values[..., None], 3, axis=2)).save(photo)
+        turned(photo, orientation)
+        mask(annotated, values if mask_too else upright)
+        if mask_too:
+            turned(annotated, orientation)
+    height, width = upright.shape
+    scenes = ready(tmp_path, height=height, width=width, num_classes=2).splits["test"]
+    found = scenes.masks[torch.tensor([0])][0]
+    assert found.tolist() == upright.tolist()
+    assert torch.equal(found.bool(), scenes.images[0, 0] > 127)
+
+
 def two_masks(folder: Path) -> None:
     for path in sorted((folder / "masks").iterdir())[2:]:
         path.unlink()
