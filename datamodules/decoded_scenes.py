@@ -66,8 +66,8 @@ def decode_mask(
 ) -> NDArray[np.uint8]:
     """One mask of another size, each pixel taken from the nearest.
 
-    Image and mask are each turned the right way up by an orientation of their own, as a camera's EXIF may have
-    one, before they are compared.
+    Image and mask are each turned the right way up by the orientation in their own EXIF, where there is one,
+    before they are compared.
 
     Args:
         content: the file: one channel, or numbers of a palette, the pixel value saying the class.
