@@ -7,7 +7,27 @@ from torch import Tensor
 _BLOCK = 1 << 22  # entries of the distances to the labelled images that are there at a time
 
 
-@torch.no_grad()
+def k_centre_scores(features: Tensor, labelled: Tensor, number: int) -> Tensor:
+    """The order of :func:`k_centre_greedy` as numbers, ``[n]`` float64, higher picked first.
+
+    The picks have 1, ``1 - 1 / n``, and so on: a distance would mean something else for each of them. What is
+    not picked lies below, the farthest from all centres first.
+
+    Args:
+        features: ``[n, d]`` of the candidates.
+        labelled: ``[m, d]``, the first centres.
+        number: picks, at most n.
+
+    Raises:
+        ValueError: there are too few candidates, or widths differ.
+    """
+    picks, nearest = _picked(features, labelled, number)
+    count = max(len(features), 1)
+    scores = (1 - nearest.double()).clamp(0.0, 2.0) / 2 * (1 - number / count)
+    scores[picks] = 1 - torch.arange(number, dtype=torch.float64, device=scores.device) / count
+    return scores
+
+
 def k_centre_greedy(features: Tensor, labelled: Tensor, number: int) -> Tensor:
     """Greedy k-centre (Sener and Savarese, ICLR 2018) with cosine distance, as DEAL's baseline has it.
 
@@ -26,6 +46,12 @@ def k_centre_greedy(features: Tensor, labelled: Tensor, number: int) -> Tensor:
     Raises:
         ValueError: there are too few candidates, or widths differ.
     """
+    return _picked(features, labelled, number)[0]
+
+
+@torch.no_grad()
+def _picked(features: Tensor, labelled: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """The picks, and the cosine ``[n]`` of each candidate with its nearest centre, inf for a pick."""
     if features.ndim != 2 or labelled.ndim != 2 or features.shape[1] != labelled.shape[1]:
         raise ValueError(f"features {list(features.shape)} and {list(labelled.shape)} must have one width")
     if not 0 <= number <= len(features):
@@ -43,4 +69,4 @@ def k_centre_greedy(features: Tensor, labelled: Tensor, number: int) -> Tensor:
         picks[pick : pick + 1] = row
         torch.maximum(nearest, (x @ x[row].T).squeeze(1), out=nearest)
         nearest[row] = torch.inf  # never again, even if its twin is as far
-    return picks
+    return picks, nearest

@@ -278,7 +278,8 @@ class Deal(SegmentationModule):
         started = time.perf_counter()
         share = 1.0 if self.is_last else self.share
         ids = candidates_of(data, number, share, self.plan.step)
-        scored = self.score(trainer, data, ids) if len(ids) else None
+        wanted = len(ids) if self.is_last else min(self.plan.step, len(ids))
+        scored = self.score(trainer, data, ids, wanted) if len(ids) else None
         if scored is not None:
             measured.pool_share = scored.shares.tolist()
             self._choose(trainer, data, scored)
@@ -323,20 +324,32 @@ class Deal(SegmentationModule):
             labelled_share=annotated_shares(data, self.num_classes),
         )
 
-    def score(self, trainer: Trainer, data: "SegmentationDataModule", ids: Tensor) -> Scored:
+    def score(
+        self, trainer: Trainer, data: "SegmentationDataModule", ids: Tensor, wanted: int | None = None
+    ) -> Scored:
         """Scores images of the pool with these weights; every process must call it.
 
         Args:
             trainer: of the run.
             data: its labelled images set.
             ids: ``[m]`` long, which, rising; m >= 1.
+            wanted: how many of them will be taken in order, the best first; None for all.
         """
 
         def look(x: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
             return self.looking.look(self.network, self.branch, x, numbers, data.seed)
 
         self.eval()
-        return score_images(self.acquisition, data, ids, self.round, look, trainer, self.score_batch_size)
+        return score_images(
+            self.acquisition,
+            data,
+            ids,
+            self.round,
+            look,
+            trainer,
+            self.score_batch_size,
+            len(ids) if wanted is None else wanted,
+        )
 
     def _choose(self, trainer: Trainer, data: "SegmentationDataModule", scored: Scored) -> None:
         number = self.round

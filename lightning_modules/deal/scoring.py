@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from lightning_modules.deal.acquisition import random_scores
-from lightning_modules.deal.coreset import k_centre_greedy
+from lightning_modules.deal.coreset import k_centre_scores
 
 if TYPE_CHECKING:
     from datamodules.segmentation import SegmentationDataModule
@@ -54,6 +54,7 @@ def score_images(
     look: Look,
     trainer: Trainer,
     batch_size: int,
+    wanted: int,
 ) -> Scored:
     """Scores images; every process must call it, and all get the same.
 
@@ -65,6 +66,7 @@ def score_images(
         look: what the network makes of a batch; its values are scores, features for ``coreset``.
         trainer: of the run, on whose device the network lies.
         batch_size: over all processes.
+        wanted: how many will be taken in order, 1 to m; ``coreset`` picks no more than these one by one.
 
     Raises:
         RuntimeError: the processes have not looked at each candidate once.
@@ -76,11 +78,8 @@ def score_images(
     if acquisition != "coreset":
         return Scored(ids.numpy(), values.double().numpy(), shares)
     centres, _ = _looked_at(data, data.labelled_ids, look, trainer, batch_size)
-    picked = k_centre_greedy(values, centres, len(values))
-    scores = np.empty(len(values))
-    # the order of picking as a number, the first one 1: a distance would mean something else for each pick
-    scores[picked.numpy()] = 1 - np.arange(len(values)) / len(values)
-    return Scored(ids.numpy(), cast(np.ndarray, trainer.strategy.broadcast(scores)), shares)
+    scores = k_centre_scores(values, centres, wanted).numpy()
+    return Scored(ids.numpy(), trainer.strategy.broadcast(scores), shares)
 
 
 def _round_seed(seed: int, acquiring: int) -> int:
@@ -98,34 +97,33 @@ def _looked_at(
         # a process without an image would leave the others waiting; what is added is taken away again below
         others = [one for one in range(len(data.labelled)) if one not in wanted]
         asked = torch.cat([ids, torch.tensor(others[: world - len(ids)], dtype=torch.long)])
-    found: dict[int, Tensor] = {}
+    numbers: list[Tensor] = []
+    found: list[Tensor] = []
     pixels: list[Tensor] = []
     device = trainer.strategy.root_device
     for batch in data.pool_loader(asked, max(batch_size, world)):
-        numbers = [int(one) for one in batch["id"]]
         x = trainer.precision_plugin.convert_input(batch["x"].to(device))
         with trainer.precision_plugin.forward_context():
             values, counts = look(x, batch["id"].to(device))
-        found |= zip(numbers, values.float().cpu(), strict=True)
-        pixels.append(counts.cpu())
-    parts = [(found, torch.stack(pixels).sum(dim=0))]
+        numbers.append(batch["id"])
+        found.append(values.float())
+        pixels.append(counts)
+    # copied once at the end, so that no batch waits for the one before
+    mine = tuple(
+        part.cpu().numpy() for part in (torch.cat(numbers), torch.cat(found), torch.stack(pixels).sum(dim=0))
+    )
+    parts: list[tuple[np.ndarray, ...]] = [mine]
     if world > 1:
-        mine = ({number: value.numpy() for number, value in found.items()}, parts[0][1].numpy())
-        gathered: list[tuple[dict[int, np.ndarray], np.ndarray]] = [mine] * world
-        torch.distributed.all_gather_object(gathered, mine)
-        parts = [
-            (
-                {number: torch.from_numpy(np.asarray(value)) for number, value in one.items()},
-                torch.tensor(sums),
-            )
-            for one, sums in gathered
-        ]
-    everything = [(number, value) for one, _ in parts for number, value in one.items() if number in wanted]
-    if sorted(number for number, _ in everything) != sorted(wanted):
+        parts = [mine] * world
+        torch.distributed.all_gather_object(parts, mine)
+    looked_at, by_place = (np.concatenate([part[kind] for part in parts]) for kind in (0, 1))
+    kept = np.isin(looked_at, ids.numpy())
+    looked_at, by_place = looked_at[kept], by_place[kept]
+    if sorted(looked_at.tolist()) != sorted(wanted):
         raise RuntimeError(
-            f"{len(everything)} images were scored for {len(wanted)} candidates, each of which must be once"
+            f"{len(looked_at)} images were scored for {len(wanted)} candidates, each of which must be once"
         )
-    by_number = dict(everything)
-    total = torch.stack([sums for _, sums in parts]).sum(dim=0).double()
-    shares = (total / total.sum().clamp(min=1)).numpy()
-    return torch.stack([by_number[number] for number in ids.tolist()]), shares
+    place_of = {number: place for place, number in enumerate(looked_at.tolist())}
+    total = np.sum([part[2] for part in parts], axis=0)
+    order = [place_of[number] for number in ids.tolist()]
+    return torch.from_numpy(by_place[order]), total / max(total.sum(), 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_modules.deal.coreset import k_centre_greedy
+from lightning_modules.deal.coreset import k_centre_greedy, k_centre_scores
 
 
 def recomputed(features: Tensor, labelled: Tensor, number: int) -> list[int]:
@@ -25,6 +25,22 @@ def test_picks_are_those_of_recomputing_all_distances(seed: int) -> None:
     features = torch.randn(60, 7, generator=generator, dtype=torch.float64)
     labelled = torch.randn(5, 7, generator=generator, dtype=torch.float64)
     assert k_centre_greedy(features, labelled, 25).tolist() == recomputed(features, labelled, 25)
+
+
+@pytest.mark.parametrize("number", [0, 1, 7, 29, 30])
+def test_scores_list_the_picks_first_and_then_what_is_farthest(number: int) -> None:
+    generator = torch.Generator().manual_seed(number)
+    features = torch.randn(30, 5, generator=generator, dtype=torch.float64)
+    labelled = torch.randn(4, 5, generator=generator, dtype=torch.float64)
+    picks = k_centre_greedy(features, labelled, 30).tolist()[:number]
+    scores = k_centre_scores(features, labelled, number)
+    order = scores.argsort(descending=True).tolist()
+    assert order[:number] == picks
+    assert len(scores.unique()) == 30
+    centres = torch.cat([labelled, features[picks]])
+    cosine = torch.nn.functional.cosine_similarity(features[:, None], centres[None], dim=-1).amax(dim=1)
+    assert order[number:] == [row for row in cosine.argsort().tolist() if row not in picks]
+    assert 0 <= float(scores.min()) <= float(scores.max()) <= 1
 
 
 def test_picks_on_a_circle_by_hand() -> None:

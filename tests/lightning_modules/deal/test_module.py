@@ -13,6 +13,8 @@ from PIL import Image
 from callbacks.savepoints import Savepoints
 from datamodules.segmentation import SegmentationDataModule
 from harness.build import build_trainer
+from lightning_modules.deal.acquisition import select
+from lightning_modules.deal.coreset import k_centre_scores
 from lightning_modules.deal.module import Deal, scenes_of
 from lightning_modules.deal.scoring import Acquisition
 from tests.command_lines import Output, child, command, metrics_rows, refusal, run_folder
@@ -165,6 +167,26 @@ def test_scores_are_those_of_any_batch_size_and_leave_no_trace(
     assert len(set(found[0].scores.tolist())) > 1, "equal scores would show nothing"
     assert_same_weights(module.state_dict(), state)
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_round_of_coreset_picks_what_is_wanted_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picked: list[int] = []
+
+    def watched(features: torch.Tensor, labelled: torch.Tensor, number: int) -> torch.Tensor:
+        picked.append(number)
+        return k_centre_scores(features, labelled, number)
+
+    monkeypatch.setattr("lightning_modules.deal.scoring.k_centre_scores", watched)
+    done = fitted(tmp_path / "run", "model.acquisition=coreset", "model.rounds=2", "trainer.max_epochs=1")
+    module, data = deal_of(done), scenes_of(done.datamodule)
+    assert picked == [3, 12]
+    trainer, ids = build_trainer(done.built), data.unlabelled_ids
+    few, all_of_them = (
+        select(module.score(trainer, data, ids, wanted).scores, ids.tolist(), 4) for wanted in (4, None)
+    )
+    assert few == all_of_them
 
 
 def test_without_its_loss_the_branch_changes_nothing_of_a_plain_training(tmp_path: Path) -> None:
