@@ -8,18 +8,20 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from callbacks.savepoints import Savepoints
 from datamodules.segmentation import SegmentationDataModule
-from harness.build import build_trainer
+from harness.build import build_module, build_trainer
 from lightning_modules.deal.acquisition import select
 from lightning_modules.deal.coreset import k_centre_scores
+from lightning_modules.deal.losses import DifficultyLoss, difficulty_loss, error_mask
 from lightning_modules.deal.module import Deal, scenes_of
 from lightning_modules.deal.scoring import Acquisition
 from tests.command_lines import Output, child, command, metrics_rows, refusal, run_folder
 from tests.lightning_modules.deal.deal_runs import FEW, ROUNDS, KeepingSavepoints, deal_of, fitted
-from tests.small_runs import FittedRun, assert_same_weights
+from tests.small_runs import FittedRun, assert_same_weights, configuration
 
 BATCHES = (1, 4, 20)
 
@@ -240,6 +242,29 @@ def test_a_round_ends_in_every_precision(tmp_path: Path, precision: str, acquisi
     assert {parameter.dtype for parameter in deal_of(done).parameters()} == {kind}
     assert sorted(deal_of(done).rounds.scores) == [1, 2]
     assert done.test()["test/miou"] == pytest.approx(done.record.metrics["round_2/miou"], abs=1e-6)
+
+
+def test_training_s_loss_is_that_of_the_pixels_and_alpha_times_that_of_their_difficulty() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 16, 24, generator=generator)
+    y = torch.randint(5, (2, 16, 24), generator=generator)
+    y[:, :6] = 255
+    totals = []
+    for kind in get_args(DifficultyLoss):
+        for void in (False, True):
+            words = (f"model.difficulty_loss={kind}", f"model.void_in_difficulty={str(void).lower()}")
+            module = build_module(configuration("model=deal", *FEW, *ROUNDS, *words, "model.alpha=2"))
+            assert isinstance(module, Deal)
+            torch.manual_seed(0)
+            module.start_anew()
+            loss, logits, own = module.eval().training_loss({"x": x, "y": y})
+            torch.testing.assert_close(own, F.cross_entropy(logits, y, ignore_index=255))
+            _, difficulty = module.with_difficulty(x)
+            assert difficulty is not None
+            second = difficulty_loss(difficulty, error_mask(logits, y), y, kind, void)
+            torch.testing.assert_close(loss, own + 2 * second)
+            totals.append(round(float(loss.detach()), 5))
+    assert len(set(totals)) == 4, "equal losses would show nothing"
 
 
 def test_one_step_gives_every_parameter_a_gradient(run: FittedRun) -> None:
