@@ -1,26 +1,24 @@
 """DEAL and the strategies that it is compared with: training, testing, scoring and choosing in rounds."""
 
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-import torch.distributed
 from pytorch_lightning import LightningDataModule, Trainer
 from torch import Tensor
 from torchmetrics import MeanMetric
 
 from harness.annotations import ClassSpec, NonNegativeFloat, PositiveFloat, PositiveInt
 from harness.errors import UserError
-from harness.run_log import tell
 from lightning_modules.deal.acquisition import LevelsRange, Uncertainty, select
 from lightning_modules.deal.class_difficulty import ClassDifficulty
 from lightning_modules.deal.difficulty import DifficultyBranch
 from lightning_modules.deal.looks import Looking
 from lightning_modules.deal.losses import DifficultyLoss, difficulty_loss, error_mask
 from lightning_modules.deal.next_images import list_next_images
-from lightning_modules.deal.report import Measured, Report, annotated_shares, hard_shares
-from lightning_modules.deal.rounds import Plan, Rounds, candidates_of
+from lightning_modules.deal.report import Report
+from lightning_modules.deal.round_end import end_round
+from lightning_modules.deal.rounds import Plan, Rounds
 from lightning_modules.deal.scoring import CANDIDATES, WITH_BRANCH, Acquisition, Scored, score_images
 from lightning_modules.segmentation.build import SegmenterName
 from lightning_modules.segmentation.metrics import pixel_loss
@@ -264,65 +262,7 @@ class Deal(SegmentationModule):
 
     def on_phase_end(self, trainer: Trainer, datamodule: LightningDataModule) -> dict[str, float]:
         """Tests the round's weights, scores the pool and chooses what to label next."""
-        data, number = scenes_of(datamodule), self.round
-        self.to(trainer.strategy.root_device).eval()
-        if trainer.world_size > 1:
-            # each process has seen shares of its own: their running statistics differ
-            for buffer in self.buffers():  # of the branch as well, which may start from features
-                torch.distributed.broadcast(buffer, 0)
-        started = time.perf_counter()
-        measured = self._measure(trainer, data)
-        self._spent("round tests", started)
-        self.report.rounds[number] = measured
-
-        started = time.perf_counter()
-        share = 1.0 if self.is_last else self.share
-        ids = candidates_of(data, number, share, self.plan.step)
-        wanted = len(ids) if self.is_last else min(self.plan.step, len(ids))
-        scored = self.score(trainer, data, ids, wanted) if len(ids) else None
-        if scored is not None:
-            measured.pool_share = scored.shares.tolist()
-            self._choose(trainer, data, scored)
-        elif trainer.is_global_zero:
-            tell("all training images are labelled: there is nothing to annotate next")
-        self._spent("scoring", started)
-        names = tuple(name.replace(" ", "_") for name in names_of(data, self.num_classes))
-        found = measured.metrics(names)
-        if trainer.is_global_zero:
-            step = self.steps_before + trainer.global_step - 1
-            row = {"epoch": self.epochs_before + trainer.current_epoch - 1, "phase": self.phase_index}
-            for logger in trainer.loggers:
-                logger.log_metrics(row | {f"al/{name}": value for name, value in found.items()}, step=step)
-        result = {f"round_{number}/{name}": value for name, value in found.items()}
-        if self.is_last:
-            result |= hard_shares(self.rounds, data)
-        return result
-
-    def _spent(self, name: str, started: float) -> None:
-        self.timings[name] = self.timings.get(name, 0.0) + time.perf_counter() - started
-
-    @torch.no_grad()
-    def _measure(self, trainer: Trainer, data: "SegmentationDataModule") -> Measured:
-        self.on_test_epoch_start()
-        for place, batch in enumerate(data.loader("test")):
-            # to the parameters' type where the precision is a true one: no loop of the trainer does it here
-            on_device = trainer.precision_plugin.convert_input(
-                {name: value.to(self.device) for name, value in batch.items()}
-            )
-            with trainer.precision_plugin.forward_context():
-                self.test_step(on_device, place)
-        scores = self.test_scores.compute()
-        branch = self.branch
-        return Measured(
-            labelled=len(data.labelled_ids),
-            epochs=trainer.current_epoch,
-            miou=float(scores["miou"]),
-            acc=float(scores["acc"]),
-            iou=scores["iou"].tolist(),
-            difficulty=[] if branch is None else self.class_difficulty.compute().tolist(),
-            gamma=None if branch is None or not branch.attention else float(branch.gamma.detach()),
-            labelled_share=annotated_shares(data, self.num_classes),
-        )
+        return end_round(self, trainer, scenes_of(datamodule))
 
     def score(
         self, trainer: Trainer, data: "SegmentationDataModule", ids: Tensor, wanted: int | None = None
@@ -350,19 +290,6 @@ class Deal(SegmentationModule):
             self.score_batch_size,
             len(ids) if wanted is None else wanted,
         )
-
-    def _choose(self, trainer: Trainer, data: "SegmentationDataModule", scored: Scored) -> None:
-        number = self.round
-        order: list[int] = select(scored.scores, scored.ids, len(scored.ids))
-        order = trainer.strategy.broadcast(order)  # whatever rounding made of equal scores elsewhere
-        queries = order[: self.plan.step]
-        self.rounds.candidates[number] = torch.from_numpy(scored.ids)
-        self.rounds.scores[number] = torch.from_numpy(scored.scores)
-        self.rounds.queries[number] = queries
-        if not self.is_last:
-            self.rounds.add(number, queries)
-        else:
-            list_next_images(trainer, data, scored, order)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
