@@ -1,23 +1,262 @@
 """The part of RESULTS.md about which images to label next, from the finished runs."""
 
-from collections.abc import Sequence
+import json
+import shlex
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmarks.report import ROOT
+from benchmarks.structure_page import spread, values
+from harness.figures import INK, MARKERS, PALETTE, in_house_style, new_figure, save_png
 from lightning_modules.deal.pictures import WORDS
 
 FILE = "acquisition.json"
-SCENES = "street_scenes"
+SCENES, JPEG = "street_scenes", "camvid_jpeg"
 FULL = "full"
 TITLES = WORDS | {FULL: "all images labelled"}
 """Strategies as a reader knows them."""
 
+NOTE = (
+    "Mean IoU (%) on the test images after each round, by the images labelled so far; each round begins anew."
+    "\nAll: full supervision of the same network. ± is the standard deviation over seeds. Hard: share of the"
+    " acquired\nimages that have poles. Spearman: of 1 - IoU and mean difficulty over the classes, mean over"
+    " the rounds of a run.\nThe preset's learning rate and `att_stride` were tuned on seeds 0 to 2, so these"
+    " are not independent of that choice.\nRun by `python -m benchmarks.acquisition_sweeps`."
+)
+ASKED_SEEDS = 3
+"""Seeds over whose mean the specification asks."""
+
+PUBLISHED = {
+    # preset: its data, what full supervision reaches (about), VAAL (not in Tenfold) in the same chart
+    "deal_camvid": ("CamVid", "64.9", [51.7, 55.0, 57.1, 58.2, 59.7, 60.7, 61.2]),
+    "deal_cityscapes": ("Cityscapes", "66.0", [50.7, 54.1, 55.9, 57.8, 58.7, 60.2, 60.9]),
+}
+PAPER = "Xie et al., ACCV 2020, arXiv 2010.08705"
+
+
+def grouped(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows by strategy, in the order in which strategies come."""
+    names = dict.fromkeys(row["acquisition"] for row in rows)
+    return {name: [row for row in rows if row["acquisition"] == name] for name in names}
+
+
+def rounds_of(row: Mapping[str, Any]) -> dict[int, float]:
+    """Mean IoU in percent by labelled images; empty of full supervision."""
+    metrics = row["metrics"]
+    found: dict[int, float] = {}
+    while (name := f"round_{len(found) + 1}") + "/labelled" in metrics:
+        found[int(metrics[f"{name}/labelled"])] = 100 * metrics[f"{name}/miou"]
+    return found
+
+
+def correlations(row: Mapping[str, Any]) -> list[float]:
+    """Spearman's of each round that has it."""
+    return [value for name, value in row["metrics"].items() if name.endswith("/spearman")]
+
+
+# Tables
+
 
 def acquisition_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Mean IoU by round and strategy; a note where nothing has been run."""
-    return "Not run." if not rows else ""
+    """Mean IoU by round and strategy, of one data set; a note where nothing has been run."""
+    if not rows:
+        return "Not run."
+    steps = sorted({labelled for row in rows for labelled in rounds_of(row)})
+    heads = [*map(str, steps), "all", "hard", "Spearman", "seeds", "seconds a run", "command"]
+    lines = [f"| labels chosen by | {' | '.join(heads)} |", f"|{'---|' * (1 + len(heads))}"]
+    for name, own in grouped(rows).items():
+        curves = [rounds_of(row) for row in own]
+        means = [statistics.mean(found) for found in map(correlations, own) if found]
+        seconds = [sum(s for part, s in row["seconds"].items() if part != "setup") for row in own]
+        cells = [
+            TITLES[name],
+            *(spread([curve[step] for curve in curves if step in curve], 1) for step in steps),
+            spread(values(own, "test/miou", 100) if name == FULL else [], 1),
+            spread(values(own, "queries/hard_share", 1), 2),
+            spread(means, 2),
+            str(len(own)),
+            f"{statistics.median(seconds):.0f}",
+            _command(own),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _command(rows: Sequence[dict[str, Any]]) -> str:
+    """The command of one seed, N in the place of its number where there are several."""
+    words, first = list(rows[0]["command"]), rows[0]["seed"]
+    if len(rows) == 1:
+        return f"`{shlex.join(words)}`"
+    text = shlex.join([word.replace(f"seed={first}", "seed=N") for word in words])
+    return f"`{text}` N = {', '.join(str(row['seed']) for row in rows)}"
+
+
+def last_on_shared_seeds(
+    rows: Sequence[dict[str, Any]], first: str, second: str
+) -> tuple[list[float], list[float]]:
+    """Mean IoU in percent of the last round of two strategies, over the seeds that both have."""
+    found = {name: {row["seed"]: row for row in own} for name, own in grouped(rows).items()}
+    ours, theirs = found.get(first, {}), found.get(second, {})
+    seeds = sorted(set(ours) & set(theirs))
+    return (
+        [100 * ours[seed]["metrics"]["test/miou"] for seed in seeds],
+        [100 * theirs[seed]["metrics"]["test/miou"] for seed in seeds],
+    )
+
+
+def acceptance(rows: Sequence[dict[str, Any]]) -> str:
+    """What was asked of the street scenes, and whether it was reached; empty where a row is missing."""
+    own = [row for row in rows if row["data"] == SCENES]
+    ours = grouped(own).get("deal_ds", [])
+    ds, chance = last_on_shared_seeds(own, "deal_ds", "random")
+    if not ds:
+        return ""
+    hard = statistics.mean(values(ours, "queries/hard_share", 1))
+    pool = statistics.mean(values(ours, "queries/hard_share_of_pool", 1))
+    gain = statistics.mean(ds) - statistics.mean(chance)
+    every = [value for row in ours for value in correlations(row)]
+    spearman = statistics.mean(every)
+    seeds, shared = len(ours), len(ds)
+    few = f"\nAsked of the mean of {ASKED_SEEDS} seeds: there are fewer." if shared < ASKED_SEEDS else ""
+    # the shares were float32: a difference of exactly 0.1 must count
+    return (
+        "Asked of the street scenes: queries of the difficulty score hold a share of hard images at least 0.1"
+        f" above the pool's\n({hard:.2f}, the pool {pool:.2f}, {seeds} seed(s):"
+        f" {_met(hard - pool >= 0.1 - 1e-6)}), its last mean IoU is at least that of random images\n"
+        f"({statistics.mean(ds):.1f} against {statistics.mean(chance):.1f} %, {gain:+.1f}, {shared} shared"
+        f" seed(s): {_met(gain >= 0)}), and Spearman is at least 0.5\n({spearman:.2f}, lowest round"
+        f" {min(every):.2f}: {_met(spearman >= 0.5)}).{few}"
+    )
+
+
+def _met(reached: bool) -> str:
+    return "reached" if reached else "not reached"
+
+
+def acquisition_section(folder: Path) -> str:
+    """Tables, notes and picture; a note where ``benchmarks.acquisition_sweeps`` has not been run."""
+    file = folder / FILE
+    rows = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    scenes = [row for row in rows if row["data"] == SCENES]
+    reduced = [row for row in rows if row["data"] == JPEG]
+    parts = ["Generated street scenes, 15 of 120 images labelled first:", acquisition_table(scenes)]
+    if scenes:
+        parts += [f"{NOTE}\n{_provenance(scenes)}", acceptance(scenes)]
+    if (folder / PICTURE).exists():
+        parts.append(f"![Mean IoU against labelled images](benchmarks/results/{PICTURE})")
+    command = f"`python run.py model=deal data={JPEG}`"
+    if reduced:
+        parts += [
+            "CamVid (JPEG 95), a lossy copy, in a reduced preset: not comparable with the paper's numbers."
+            f" {_provenance(reduced)}",
+            acquisition_table(reduced),
+        ]
+    else:
+        parts.append(f"CamVid (JPEG 95), a lossy copy: reduced preset, not run ({command}).")
+    parts += [
+        "Published (mean IoU in percent by labelled images). The data or a GPU are not here, so nothing is"
+        " measured:",
+        *(published_table(preset) for preset in PUBLISHED),
+        f"Published: {PAPER}, read off its charts to about 0.15 points; averages of five runs, quoted from"
+        f" memory.\nWith all images labelled about {_full()}.\nVAAL is not in Tenfold.",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _provenance(rows: Sequence[dict[str, Any]]) -> str:
+    dates = sorted({row["date"] for row in rows})
+    machines = sorted({row["hardware"]["cpu"] for row in rows})
+    commits = sorted(
+        {(row["commit"] or "unknown")[:12] + (" with changes" if row["dirty"] else "") for row in rows}
+    )
+    return f"{dates[0]} to {dates[-1]}, {'; '.join(machines)}, source {', '.join(commits)}."
+
+
+def _full() -> str:
+    return " and ".join(f"{full} % ({title})" for title, full, _ in PUBLISHED.values())
+
+
+def published_table(preset: str) -> str:
+    """The paper's curves as the preset holds them, and the command that would measure each.
+
+    Args:
+        preset: a key of :data:`PUBLISHED`.
+    """
+    from omegaconf import OmegaConf
+
+    title, _, vaal = PUBLISHED[preset]
+    content: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "experiment" / f"{preset}.yaml"))
+    curves = dict(content["model"]["published_curves"])
+    steps = curves.pop("labelled")
+    heads = [title, "measured", *map(str, steps), "command"]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for name, curve in {**curves, "VAAL": vaal}.items():
+        words = f"`python run.py model=deal data={preset.removeprefix('deal_')} model.acquisition={name}`"
+        cells = [WORDS.get(name, name), "–", *(f"{value:.1f}" for value in curve)]
+        lines.append(f"| {' | '.join([*cells, words if name in WORDS else '–'])} |")
+    return "\n".join(lines)
+
+
+# Pictures
+
+PICTURE = f"acquisition_{SCENES}.png"
+LOUD = ("deal_ds", "random")
 
 
 def draw_pictures(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
-    """A picture of the street scenes, once there are rounds; the files."""
-    return []
+    """The picture of the street scenes, once there are rounds; its file."""
+    own = [row for row in rows if row["data"] == SCENES]
+    return [save_png(draw_curves(own), folder / PICTURE)] if any(map(rounds_of, own)) else []
+
+
+@in_house_style
+def draw_curves(rows: Sequence[dict[str, Any]]) -> Any:
+    """Mean IoU against labelled images: the mean over seeds of every strategy, its deviation as a band.
+
+    Args:
+        rows: of one data set; at least one has rounds.
+    """
+    title = "Mean IoU against labelled images"
+    ds, chance = last_on_shared_seeds(rows, "deal_ds", "random")
+    if ds:
+        gain = statistics.mean(ds) - statistics.mean(chance)
+        title = (
+            f"Images chosen by difficulty: {gain:+.1f} points of mean IoU over random ones in the last round"
+            f" ({len(ds)} seed{'s' if len(ds) > 1 else ''})"
+        )
+    figure, (axes,) = new_figure(title, height=5.6)
+    groups = grouped(rows)
+    reference = values(groups.pop(FULL, []), "test/miou", 100)
+    ticks: set[int] = set()
+    for number, (name, own) in enumerate(groups.items()):
+        curves = [rounds_of(row) for row in own]
+        steps = sorted(curves[0])
+        ticks.update(steps)
+        table = np.array([[curve[step] for step in steps] for curve in curves])  # [seeds, rounds]
+        mean, colour = table.mean(axis=0), PALETTE[number % len(PALETTE)]
+        axes.plot(
+            steps,
+            mean,
+            color=colour,
+            marker=MARKERS[number % len(MARKERS)],
+            linewidth=2.4 if name in LOUD else 1.2,
+            label=f"{TITLES[name]} ({len(own)})",
+            zorder=4 if name in LOUD else 3,
+        )
+        if len(own) > 1:
+            sd = table.std(axis=0, ddof=1)
+            axes.fill_between(steps, mean - sd, mean + sd, color=colour, alpha=0.12, linewidth=0)
+    if reference:
+        label = f"{TITLES[FULL]} ({len(reference)})"
+        axes.axhline(statistics.mean(reference), color=INK, linestyle="--", linewidth=1.2, label=label)
+    axes.set_xticks(sorted(ticks))
+    axes.set_xlabel("Labelled images")
+    axes.set_ylabel("Mean IoU on the test images (%)")
+    figure.legend(
+        loc="outside lower left", ncols=3, title="Labels chosen by (seeds); bands: standard deviation"
+    )
+    return figure

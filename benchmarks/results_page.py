@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.acquisition_page import acquisition_section
 from benchmarks.factor_page import factor_table, fold_table, short_table, sweep_section
 from benchmarks.few_shot_page import few_shot_section
 from benchmarks.generation_page import draw_curves, generation_notes, generation_table
@@ -162,6 +163,10 @@ final weights reach, and `holdout` chooses on a fold that is neither trained on 
 ## Students of graph networks
 
 {structure_section(RESULTS)}
+
+## Asking for labels
+
+{acquisition_section(RESULTS)}
 
 ## Where and when
 
