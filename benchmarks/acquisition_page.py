@@ -25,7 +25,9 @@ NOTE = (
     "\nAll: full supervision of the same network. ± is the standard deviation over seeds. Hard: share of the"
     " acquired\nimages that have poles. Spearman: of 1 - IoU and mean difficulty over the classes, mean over"
     " the rounds of a run.\nThe preset's learning rate and `att_stride` were tuned on seeds 0 to 2, so these"
-    " are not independent of that choice.\nRun by `python -m benchmarks.acquisition_sweeps`."
+    " are not independent of that choice.\nMeans over different numbers of seeds are no comparison; the"
+    " sentences below compare over shared seeds. Seconds\nare of the wall clock, whatever else the machine"
+    " did. Run by `python -m benchmarks.acquisition_sweeps`."
 )
 ASKED_SEEDS = 3
 """Seeds over whose mean the specification asks."""
@@ -120,17 +122,20 @@ def acceptance(rows: Sequence[dict[str, Any]]) -> str:
     gain = statistics.mean(ds) - statistics.mean(chance)
     every = [value for row in ours for value in correlations(row)]
     spearman = statistics.mean(every)
-    seeds, shared = len(ours), len(ds)
-    few = f"\nAsked of the mean of {ASKED_SEEDS} seeds: there are fewer." if shared < ASKED_SEEDS else ""
+    few = f"\nAsked of the mean of {ASKED_SEEDS} seeds: there are fewer." if len(ds) < ASKED_SEEDS else ""
     # the shares were float32: a difference of exactly 0.1 must count
     return (
         "Asked of the street scenes: queries of the difficulty score hold a share of hard images at least 0.1"
-        f" above the pool's\n({hard:.2f}, the pool {pool:.2f}, {seeds} seed(s):"
+        f" above the pool's\n({hard:.2f}, the pool {pool:.2f}, {_seeds(len(ours))}:"
         f" {_met(hard - pool >= 0.1 - 1e-6)}), its last mean IoU is at least that of random images\n"
-        f"({statistics.mean(ds):.1f} against {statistics.mean(chance):.1f} %, {gain:+.1f}, {shared} shared"
-        f" seed(s): {_met(gain >= 0)}), and Spearman is at least 0.5\n({spearman:.2f}, lowest round"
+        f"({statistics.mean(ds):.1f} against {statistics.mean(chance):.1f} %, {gain:+.1f} over"
+        f" {_seeds(len(ds))}: {_met(gain >= 0)}), and Spearman is at least 0.5\n({spearman:.2f}, lowest round"
         f" {min(every):.2f}: {_met(spearman >= 0.5)}).{few}"
     )
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed" if count == 1 else f"{count} seeds"
 
 
 def _met(reached: bool) -> str:
@@ -158,11 +163,12 @@ def acquisition_section(folder: Path) -> str:
     else:
         parts.append(f"CamVid (JPEG 95), a lossy copy: reduced preset, not run ({command}).")
     parts += [
-        "Published (mean IoU in percent by labelled images). The data or a GPU are not here, so nothing is"
-        " measured:",
+        "Published: mean IoU in percent by labelled images. This needs the data and a GPU, which were not at"
+        " hand, so\nnothing is measured.",
         *(published_table(preset) for preset in PUBLISHED),
-        f"Published: {PAPER}, read off its charts to about 0.15 points; averages of five runs, quoted from"
-        f" memory.\nWith all images labelled about {_full()}.\nVAAL is not in Tenfold.",
+        f"From {PAPER}, read off its charts to about 0.15 points, where some markers hide\nothers; averages"
+        f" of five runs, quoted from memory. With all images labelled about {_full()}.\nVAAL is not in"
+        " Tenfold.",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -173,7 +179,8 @@ def _provenance(rows: Sequence[dict[str, Any]]) -> str:
     commits = sorted(
         {(row["commit"] or "unknown")[:12] + (" with changes" if row["dirty"] else "") for row in rows}
     )
-    return f"{dates[0]} to {dates[-1]}, {'; '.join(machines)}, source {', '.join(commits)}."
+    days = " to ".join(dict.fromkeys((dates[0], dates[-1])))
+    return f"{days}, {'; '.join(machines)}, source {', '.join(commits)}."
 
 
 def _full() -> str:
@@ -226,7 +233,7 @@ def draw_curves(rows: Sequence[dict[str, Any]]) -> Any:
         gain = statistics.mean(ds) - statistics.mean(chance)
         title = (
             f"Images chosen by difficulty: {gain:+.1f} points of mean IoU over random ones in the last round"
-            f" ({len(ds)} seed{'s' if len(ds) > 1 else ''})"
+            f" ({_seeds(len(ds))})"
         )
     figure, (axes,) = new_figure(title, height=5.6)
     groups = grouped(rows)
@@ -256,7 +263,6 @@ def draw_curves(rows: Sequence[dict[str, Any]]) -> Any:
     axes.set_xticks(sorted(ticks))
     axes.set_xlabel("Labelled images")
     axes.set_ylabel("Mean IoU on the test images (%)")
-    figure.legend(
-        loc="outside lower left", ncols=3, title="Labels chosen by (seeds); bands: standard deviation"
-    )
+    heading = "Labels chosen by (seeds); bands: standard deviation"
+    figure.legend(loc="outside lower left", ncols=3, title=heading, alignment="left")
     return figure

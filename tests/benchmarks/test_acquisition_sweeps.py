@@ -83,8 +83,8 @@ def test_strategies_are_compared_over_the_seeds_that_both_have() -> None:
 
 def test_what_was_asked_is_compared_with_what_came_out() -> None:
     text = acceptance(ROWS)
-    assert "(0.44, the pool 0.30, 2 seed(s): reached)" in text
-    assert "(70.0 against 66.0 %, +4.0, 1 shared seed(s): reached)" in text
+    assert "(0.44, the pool 0.30, 2 seeds: reached)" in text
+    assert "(70.0 against 66.0 %, +4.0 over 1 seed: reached)" in text
     assert "(0.87, lowest round 0.81: reached)" in text
     assert "there are fewer" in text
     poor = acceptance([row("deal_ds", 0, (0.5, 0.6), 0.39, 0.4), ROWS[2]])
