@@ -134,6 +134,21 @@ def acceptance(rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
+def ranking(rows: Sequence[dict[str, Any]]) -> str:
+    """Last mean IoU of all strategies, best first, over the seeds that all have; empty without any."""
+    groups = {name: own for name, own in grouped(rows).items() if name != FULL}
+    shared = set.intersection(*({row["seed"] for row in own} for own in groups.values())) if groups else set()
+    if not shared or len(groups) < 2:
+        return ""
+    means = {
+        name: statistics.mean(values([row for row in own if row["seed"] in shared], "test/miou", 100))
+        for name, own in groups.items()
+    }
+    best = sorted(means, key=lambda name: -means[name])
+    told = "; ".join(f"{TITLES[name]} {means[name]:.1f}" for name in best)
+    return f"Last round over the {_seeds(len(shared))} that all strategies share, best first (%):\n{told}."
+
+
 def _seeds(count: int) -> str:
     return f"{count} seed" if count == 1 else f"{count} seeds"
 
@@ -150,7 +165,7 @@ def acquisition_section(folder: Path) -> str:
     reduced = [row for row in rows if row["data"] == JPEG]
     parts = ["Generated street scenes, 15 of 120 images labelled first:", acquisition_table(scenes)]
     if scenes:
-        parts += [f"{NOTE}\n{_provenance(scenes)}", acceptance(scenes)]
+        parts += [f"{NOTE}\n{_provenance(scenes)}", acceptance(scenes), ranking(scenes)]
     if (folder / PICTURE).exists():
         parts.append(f"![Mean IoU against labelled images](benchmarks/results/{PICTURE})")
     command = f"`python run.py model=deal data={JPEG}`"

@@ -17,6 +17,7 @@ from benchmarks.acquisition_page import (
     acquisition_table,
     last_on_shared_seeds,
     published_table,
+    ranking,
     rounds_of,
 )
 from benchmarks.acquisition_sweeps import ON_SCENES, STRATEGIES, Strategy, collect, jobs_of
@@ -93,6 +94,15 @@ def test_what_was_asked_is_compared_with_what_came_out() -> None:
     assert "not reached" not in acceptance(three)
     assert "there are fewer" not in acceptance(three)
     assert acceptance(ROWS[:2]) == ""
+
+
+def test_strategies_are_ranked_over_the_seeds_that_all_have() -> None:
+    better = row("qbc", 0, (0.50, 0.75))
+    text = ranking([*ROWS, better])
+    assert "over the 1 seed that" in text
+    assert text.endswith("committee of dropout passes 75.0; DEAL, difficulty score 70.0; random images 66.0.")
+    assert ranking([*ROWS, row("qbc", 2, (0.5, 0.6))]) == ""
+    assert ranking(ROWS[3:]) == ""
 
 
 def test_the_section_says_what_was_published_whether_or_not_anything_was_run(tmp_path: Path) -> None:
