@@ -1,6 +1,7 @@
 """What students have in common that copy a trained network, whatever kind of graph they see."""
 
 import json
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -48,13 +49,13 @@ class Distiller(ExperimentModule):
         self.averages = TermAverages(terms, *further)
         self.hints = nn.ModuleList()  # of FitNet, while training alone
 
+    @abstractmethod
     def check_teacher(self, model: Mapping[str, Any]) -> None:
         """Refuses a teacher by its constructor arguments; called before and after it is fitted.
 
         Raises:
             UserError: it lacks a layer, or knows other data.
         """
-        raise NotImplementedError
 
     def on_planned_prerequisites(self, configs: Mapping[str, Mapping[str, Any]]) -> None:
         """Looks whether the teacher will do, before it is fitted.
