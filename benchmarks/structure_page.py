@@ -15,6 +15,10 @@ TITLES = {"mini_ppi": "mini_ppi", "mini_modelnet": "mini_modelnet"}
 METRICS = {"mini_ppi": ("test/f1", "micro-F1 (%)"), "mini_modelnet": ("test/acc", "accuracy (%)")}
 FILE = "structure.json"
 TEACHER, PLAIN, LSP, RELEASE = "teacher", "student, labels alone", "LSP", "LSP as released"
+LAST_TEACHER, LAST_PLAIN, LAST_LSP, LAST_RELEASE = (
+    f"{name}; teacher of the last epoch" if name != TEACHER else "teacher of the last epoch"
+    for name in (TEACHER, PLAIN, LSP, RELEASE)
+)
 
 PAPER = "Yang et al., CVPR 2020, arXiv 2003.10477, as quoted by arXiv 2111.04964"
 RERUN = "arXiv 2111.04964, ten seeds"
@@ -40,8 +44,8 @@ PUBLISHED_CLOUDS = (
 NOTE = (
     "Two generated stand-ins, `python -m benchmarks.structure_sweeps`; ± is the standard deviation over"
     " seeds.\nL_LSP is the common ruler of all methods (rbf, sigma 100, teacher against student) on the"
-    " training set,\nwith the weights that validation chose. The graphs of mini_ppi, and how strongly labels"
-    " follow features,\nwere chosen for a teacher well ahead of its student. On mini_ppi each seed has a"
+    " training set,\nwith the weights that validation chose, unless a row says otherwise. The draw of"
+    " mini_ppi's graphs was\nchosen for a teacher well ahead of its student. On mini_ppi each seed has a"
     " teacher of its own, on\nmini_modelnet all share that of seed 0."
 )
 
@@ -100,22 +104,28 @@ def _command(rows: Sequence[dict[str, Any]]) -> str:
 
 def acceptance(rows: Sequence[dict[str, Any]]) -> str:
     """What was asked of mini_ppi, and whether it was reached; empty where a row is missing."""
+    titles = (TEACHER, PLAIN, LSP, RELEASE, LAST_PLAIN, LAST_LSP)
     own = {
         title: [row for row in rows if row["data"] == "mini_ppi" and row["title"] == title]
-        for title in (TEACHER, PLAIN, LSP, RELEASE)
+        for title in titles
     }
     if not all(own.values()):
         return ""
     f1 = {title: statistics.mean(values(found, "test/f1", 100)) for title, found in own.items()}
     ruler = {title: values(found, "lsp_ruler", 1) for title, found in own.items()}
     cut = statistics.mean(ruler[PLAIN]) / statistics.mean(ruler[LSP])
+    last_cut = statistics.mean(ruler[LAST_PLAIN]) / statistics.mean(ruler[LAST_LSP])
     ahead, apart = f1[TEACHER] - f1[PLAIN], f1[RELEASE] - f1[PLAIN]
     return (
-        "Asked of mini_ppi: LSP lowers L_LSP at least three times against the plain student"
-        f" ({cut:.1f} times, {_met(cut >= 3)}),\nthe teacher is at least 4 points ahead of it"
-        f" ({ahead:+.1f}, {_met(ahead >= 4)}), and LSP as released is within 3 points of it"
-        f" ({apart:+.1f}, {_met(abs(apart) <= 3)}).\nThat LSP raises F1 is not asked: here it changes it by"
-        f" {f1[LSP] - f1[PLAIN]:+.1f} points."
+        "Asked of mini_ppi: LSP lowers L_LSP at least three times against the plain student. With the teacher"
+        f" of its\nlast epoch, which the authors' code distils, it does {last_cut:.1f} times"
+        f" ({_met(last_cut >= 3)}), with that of the best validation\nscore, which is the default,"
+        f" {cut:.1f} times ({_met(cut >= 3)}): a teacher's embedding goes on spreading while its score\n"
+        f"falls. The teacher is at least 4 points ahead of the plain student ({ahead:+.1f},"
+        f" {_met(ahead >= 4)}), and LSP as\nreleased is within 3 points of it"
+        f" ({apart:+.1f}, {_met(abs(apart) <= 3)}). That LSP raises F1 is not asked: here it changes\nit by"
+        f" {f1[LSP] - f1[PLAIN]:+.1f} points, with the teacher of the last epoch by"
+        f" {f1[LAST_LSP] - f1[LAST_PLAIN]:+.1f}."
     )
 
 

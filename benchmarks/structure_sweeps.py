@@ -21,6 +21,10 @@ from benchmarks.report import RESULTS, ROOT
 from benchmarks.reproduce import Experiment, Job, finished, kept, run_all
 from benchmarks.structure_page import (
     FILE,
+    LAST_LSP,
+    LAST_PLAIN,
+    LAST_RELEASE,
+    LAST_TEACHER,
     LSP,
     PLAIN,
     RELEASE,
@@ -43,6 +47,7 @@ class Method:
         model: choice of the group ``model``.
         data: choice of the group ``data``.
         overrides: further words of the command.
+        teacher: further words of a teacher's that is fitted for the command.
     """
 
     key: str
@@ -50,13 +55,14 @@ class Method:
     model: str
     data: str
     overrides: tuple[str, ...] = ()
+    teacher: tuple[str, ...] = ()
 
     def experiment(self, seed: int) -> Experiment:
         """What is run with one seed; a student of mini_ppi has a teacher of the same seed."""
         words = self.overrides
         if self.model == "lsp":
-            teacher = f'["model=inductive_gat","data={self.data}","seed={seed}"]'
-            words = (*words, f"model.requires.teacher={teacher}")
+            teacher = ["model=inductive_gat", f"data={self.data}", f"seed={seed}", *self.teacher]
+            words = (*words, f"model.requires.teacher={json.dumps(teacher, separators=(',', ':'))}")
         return Experiment(self.key, self.title, self.model, self.data, words, MOST_SEEDS)
 
 
@@ -78,15 +84,35 @@ ABLATIONS = (
     ("poly", "LSP, poly", ("model.kernel=poly", "model.lsp_weight=1")),
     ("l2", "LSP, l2 as published", ("model.kernel=l2", "model.lsp_weight=1")),
     ("neg_l2", "LSP, -l2", ("model.kernel=neg_l2", "model.lsp_weight=1")),
+    ("two_pairs", "LSP, both hidden layers", ("model.layer_pairs=[[1,1],[2,2]]",)),
+)
+LAST_EPOCH = ("callbacks.best_weights.monitor=null",)
+NO_LOOPS = ("data.self_loops=false",)
+OTHER_TEACHERS = (
+    # the authors' code keeps a copy of the best teacher, but distils the one of the last epoch
+    ("last_full", LAST_PLAIN, ("model.distill=full",), LAST_EPOCH),
+    ("last_lsp", LAST_LSP, (), LAST_EPOCH),
+    ("last_release", LAST_RELEASE, AS_RELEASED, LAST_EPOCH),
+    ("no_loops_full", f"{PLAIN}; no self-loops", ("model.distill=full", *NO_LOOPS), NO_LOOPS),
+    ("no_loops_lsp", f"{LSP}; no self-loops", NO_LOOPS, NO_LOOPS),
+)
+EDGES = (
+    ("teacher_edges", "LSP, edges of the teacher", ("model.edges=teacher",)),
+    ("student_edges", "LSP, edges of the student", ("model.edges=student",)),
 )
 METHODS = [
     Method("teacher_mini_ppi", TEACHER, "inductive_gat", "mini_ppi"),
     *(Method(f"{key}_mini_ppi", title, "lsp", "mini_ppi", words) for key, title, words in MODES),
     *(Method(f"{key}_mini_ppi", title, "lsp", "mini_ppi", words) for key, title, words in ABLATIONS),
+    Method("last_teacher_mini_ppi", LAST_TEACHER, "inductive_gat", "mini_ppi", LAST_EPOCH),
+    *(
+        Method(f"{key}_mini_ppi", title, "lsp", "mini_ppi", words, teacher)
+        for key, title, words, teacher in OTHER_TEACHERS
+    ),
     Method("teacher_mini_modelnet", TEACHER, "dgcnn", "mini_modelnet"),
     *(
         Method(f"{key}_mini_modelnet", title, "lsp_dgcnn", "mini_modelnet", words)
-        for key, title, words in MODES
+        for key, title, words in (*MODES, *EDGES)
     ),
 ]
 

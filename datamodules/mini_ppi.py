@@ -2,9 +2,8 @@
 
 Source: the stand-in of the LSP specification. Labels depend on what a node's neighbours hold, weighted by how
 like the node each of them is, over two steps: attention can find it, and a wide network finds more of it than
-a narrow one. The specification leaves the size of W's entries and the draw open. A deviation of 0.7 and the
-graphs of seed 2 are chosen so that there is something to distil: the teacher is well ahead of the student,
-and its embedding is far from what the student finds by itself.
+a narrow one. The specification leaves the size of W's entries and the draw open: they are standard normal,
+and the graphs of seed 2 are taken, where a teacher is farther ahead of its student than on those of seed 0.
 """
 
 import math
@@ -24,7 +23,6 @@ _RADIUS = 0.14  # in the unit square; 6.4 neighbours on average
 _LATENT, _CHANNELS, _LABELS = 6, 16, 10
 _NOISE = 0.3  # standard deviation in each feature
 _SHARPNESS = 2 / math.sqrt(_LATENT)  # of the weights of neighbours
-_SCALE = 0.7  # standard deviation of the entries of W
 _OWN = 0.5  # how much a node's own latents count beside those of its neighbourhood
 _THRESHOLD = 0.5  # above it a label is present
 
@@ -78,8 +76,8 @@ def generate(seed: int, *, self_loops: bool) -> GraphSet:
     """
     generator = np.random.default_rng(seed)
     shown = generator.standard_normal((_LATENT, _CHANNELS)) / math.sqrt(_LATENT)  # P
-    around = _SCALE * generator.standard_normal((_LATENT, _LABELS))  # W
-    own = _OWN * _SCALE * generator.standard_normal((_LATENT, _LABELS))  # W'
+    around = generator.standard_normal((_LATENT, _LABELS))  # W
+    own = _OWN * generator.standard_normal((_LATENT, _LABELS))  # W'
     xs, ys, ends = [], [], []
     for number in range(NUM_GRAPHS):
         near = neighbours(generator)

@@ -9,6 +9,8 @@ import pytest
 
 from benchmarks import structure_sweeps
 from benchmarks.structure_page import (
+    LAST_LSP,
+    LAST_PLAIN,
     LSP,
     PLAIN,
     RELEASE,
@@ -43,12 +45,14 @@ ROWS = [
     row(PLAIN, 1, 0.65, 0.044),
     row(LSP, 0, 0.60, 0.012),
     row(RELEASE, 0, 0.62, 0.030),
+    row(LAST_PLAIN, 0, 0.64, 0.06),
+    row(LAST_LSP, 0, 0.55, 0.012),
 ]
 
 
 def test_a_line_stands_for_all_seeds_of_a_method() -> None:
     lines = structure_table(ROWS).splitlines()
-    assert len(lines) == 6
+    assert len(lines) == 8
     assert lines[3].startswith(
         "| mini_ppi | student, labels alone | 64.0 ± 1.4 micro-F1 | 42.00 ± 2.83 | 2 | 60 |"
     )
@@ -59,11 +63,12 @@ def test_a_line_stands_for_all_seeds_of_a_method() -> None:
 
 def test_what_was_asked_is_compared_with_what_came_out() -> None:
     text = acceptance(ROWS)
-    assert "3.5 times, reached" in text
+    assert "3.5 times (reached)" in text
+    assert "5.0 times (reached)" in text
     assert "(+6.0, reached)" in text
     assert "(-2.0, reached)" in text
-    assert "by -4.0 points" in text
-    assert "2.1 times, not reached" in acceptance([*ROWS[:3], row(LSP, 0, 0.6, 0.02), ROWS[4]])
+    assert "it by -4.0 points, with the teacher of the last epoch by -9.0" in text.replace("\n", " ")
+    assert "2.1 times (not reached)" in acceptance([*ROWS[:3], row(LSP, 0, 0.6, 0.02), *ROWS[4:]])
     assert acceptance(ROWS[:2]) == ""
 
 
@@ -107,5 +112,6 @@ def test_a_run_ends_up_in_table_and_picture(
 
 def _command(one: dict[str, Any]) -> list[str]:
     keys = {TEACHER: "teacher", PLAIN: "full", LSP: "lsp", RELEASE: "release"}
+    keys |= {LAST_PLAIN: "last_full", LAST_LSP: "last_lsp"}
     method = next(m for m in METHODS if m.key == f"{keys[one['title']]}_mini_ppi")
     return ["python", "run.py", *method.experiment(one["seed"]).command(one["seed"])]

@@ -72,7 +72,7 @@ def test_labels_and_features_follow_from_the_latents_that_were_drawn() -> None:
     near, latent = neighbours(generator), generator.standard_normal((120, 6))
     noise = generator.standard_normal((120, 16))
     first = generate(7, self_loops=True).batch(torch.tensor([0]))
-    labels = 0.7 * (neighbourhood(latent, near) @ around + 0.5 * latent @ own) > 0.5
+    labels = neighbourhood(latent, near) @ around + 0.5 * latent @ own > 0.5
     assert np.array_equal(first["y"].numpy(), labels)
     features = latent @ shown / math.sqrt(6) + 0.3 * noise
     np.testing.assert_allclose(first["x"].numpy(), features, atol=1e-6)

@@ -22,28 +22,38 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("as_before")]
 
 
 def test_it_brings_the_student_nearer_to_a_teacher_that_is_well_ahead(tmp_path: Path) -> None:
-    """No gain in F1 is asked for: the specification found none."""
+    """No gain in F1 is asked for: the specification found none.
+
+    L_LSP is cut three times against the teacher of the last epoch, which the authors' code distils. Against
+    the teacher that validation chose, whose embedding is less spread, RESULTS.md has what comes out.
+    """
     ahead: list[float] = []
     f1: dict[str, list[float]] = {name: [] for name in METHODS}
-    ruler: dict[str, list[float]] = {name: [] for name in METHODS}
+    rulers: dict[str, list[float]] = {name: [] for name in ("plain", "lsp")}
     for seed in SEEDS:
-        run: FittedRun = fit(
-            tmp_path / f"teacher{seed}", "model=inductive_gat", "data=mini_ppi", f"seed={seed}"
+        best, last = (
+            fit(tmp_path / f"{name}{seed}", "model=inductive_gat", "data=mini_ppi", f"seed={seed}", *words)
+            for name, words in (("best", ()), ("last", ("callbacks.best_weights.monitor=null",)))
         )
-        ahead.append(run.test()["test/f1"])
-        teacher = run.module
-        assert isinstance(teacher, InductiveGAT)
-        teacher.eval().requires_grad_(False)
-        for name, words in METHODS.items():
-            student, record = fitted(tmp_path / f"{name}{seed}", teacher, WHOLE, f"seed={seed}", *words)
-            assert isinstance(student, LSP)
-            f1[name].append(_tested(student, run))
-            ruler[name].append(record.metrics["lsp_ruler"])
-    means = {name: statistics.mean(values) for name, values in f1.items()}
+        ahead.append(best.test()["test/f1"])
+        for name in ("plain", "release"):
+            student, _ = _student(tmp_path / f"{name}{seed}", best, seed, name)
+            f1[name].append(_tested(student, best))
+        for name, found in rulers.items():
+            found.append(_student(tmp_path / f"{name}{seed}_of_last", last, seed, name)[1])
+    means = {name: statistics.mean(found) for name, found in f1.items() if found}
     assert statistics.mean(ahead) >= means["plain"] + 0.04
     assert abs(means["release"] - means["plain"]) <= 0.03
-    # The specification asks for 3, which is not reached here: RESULTS.md has 2.2 over five seeds.
-    assert statistics.mean(ruler["plain"]) >= 1.8 * statistics.mean(ruler["lsp"])
+    assert statistics.mean(rulers["plain"]) >= 3 * statistics.mean(rulers["lsp"])
+
+
+def _student(folder: Path, run: FittedRun, seed: int, name: str) -> tuple[LSP, float]:
+    """A student of a run's teacher, and its L_LSP."""
+    assert isinstance(run.module, InductiveGAT)
+    teacher = run.module.eval().requires_grad_(False)
+    student, record = fitted(folder, teacher, WHOLE, f"seed={seed}", *METHODS[name])
+    assert isinstance(student, LSP)
+    return student, record.metrics["lsp_ruler"]
 
 
 def _tested(student: LSP, run: FittedRun) -> float:
