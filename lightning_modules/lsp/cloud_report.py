@@ -203,13 +203,11 @@ def costs(module: "CloudLSP", data: "PointCloudDataModule") -> "tuple[Cost, Cost
     Raises:
         RuntimeError: there is no teacher.
     """
-    from lightning_modules.lsp.costs import pass_cost
+    from lightning_modules.lsp.costs import pass_costs
 
     weights = next(module.network.parameters())
     pos = next(iter(data.loader("test", shared=False)))["pos"].to(weights.device, weights.dtype)
-    of_teacher, of_student = (
-        pass_cost(network, lambda network=network: network(pos), weights.device)  # type: ignore[misc]
-        for network in (_teacher_of(module).network, module.network)
-    )
+    networks = _teacher_of(module).network, module.network
+    of_teacher, of_student = pass_costs(networks, pos, weights.device)
     clouds = f"{len(pos)} test cloud{'s' if len(pos) > 1 else ''} of {pos.size(1):,} points"
     return of_teacher, of_student, f"{clouds}, {place_in_words(weights.device)}"

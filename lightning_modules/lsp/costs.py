@@ -1,8 +1,9 @@
 """What a forward pass costs."""
 
+import functools
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from harness.peak_memory import peak_bytes
 
-FEWEST, MOST, SECONDS = 3, 100, 2.0  # passes, and seconds after which no further one begins
+FEWEST, MOST, SECONDS = 3, 100, 2.0  # passes, and seconds a network after which no further one begins
 
 
 @dataclass(frozen=True)
@@ -30,27 +31,40 @@ class Cost:
 
 
 @torch.no_grad()
-def pass_cost(network: nn.Module, forward: Callable[[], Any], device: torch.device) -> Cost:
-    """Parameters of a network, and time and memory of one of its passes.
+def pass_costs(networks: Sequence[nn.Module], given: Any, device: torch.device) -> list[Cost]:
+    """Parameters of networks, and time and memory of one pass of each.
 
-    Time is the median of at least three passes, after one that is not timed but measured for its memory.
+    Time is the median of at least three passes, after one that is not timed but measured for its memory. The
+    networks take turns, so that a machine that slows down does so for all of them.
 
     Args:
-        network: whose parameters count.
-        forward: a pass, whose result is dropped.
-        device: where its tensors lie.
+        networks: in evaluation mode.
+        given: their input; what they make of it is dropped.
+        device: where all tensors lie.
     """
-    forward()  # compiles what is compiled at its first call
-    most = peak_bytes(forward, device)
-    times: list[float] = []
-    while len(times) < FEWEST or (len(times) < MOST and sum(times) < SECONDS):
-        _wait(device)
-        start = time.perf_counter()
-        forward()
-        _wait(device)
-        times.append(time.perf_counter() - start)
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Cost(parameters, 1e3 * statistics.median(times), most / 1e6)
+    most = []
+    for network in networks:
+        network(given)  # compiles what is compiled at its first call
+        most.append(peak_bytes(functools.partial(network, given), device))
+    times: list[list[float]] = []
+    while len(times) < FEWEST or (len(times) < MOST and sum(map(sum, times)) < SECONDS * len(networks)):
+        times.append([_seconds(network, given, device) for network in networks])
+    return [
+        Cost(
+            sum(parameter.numel() for parameter in network.parameters()),
+            1e3 * statistics.median(own),
+            peak / 1e6,
+        )
+        for network, own, peak in zip(networks, zip(*times, strict=True), most, strict=True)
+    ]
+
+
+def _seconds(network: nn.Module, given: Any, device: torch.device) -> float:
+    _wait(device)
+    start = time.perf_counter()
+    network(given)
+    _wait(device)
+    return time.perf_counter() - start
 
 
 def _wait(device: torch.device) -> None:

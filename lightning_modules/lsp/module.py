@@ -54,7 +54,8 @@ class LSP(Distiller, AttentionPredictor):
     (``cache_teacher``). Departures from the authors' code: their kernel is ``l1exp`` and their term ends
     after 30 epochs, here the paper's ``rbf`` and all epochs are the default; labels count from a logit of 0
     and not 0.5; the checkpoint is that of the best validation F1, looked at in each epoch; the teacher is
-    asked once and not twice a step, and is the best one of its own training.
+    asked once and not twice a step, and is the best one of its own training, where theirs is that of the last
+    epoch: ``callbacks.best_weights.monitor=null`` among the words of ``requires.teacher``.
 
     Args:
         in_channels: features of a node.

@@ -195,15 +195,13 @@ def costs(module: "LSP", data: "GraphSetDataModule") -> "tuple[Cost, Cost, str]"
     Raises:
         RuntimeError: there is no teacher.
     """
-    from lightning_modules.lsp.costs import pass_cost
+    from lightning_modules.lsp.costs import pass_costs
 
     if module.teacher is None:
         raise RuntimeError("LSP has no teacher: call on_prerequisites before")
     graphs = module.graphs(next(_batches(module, data, "test")))
-    of_teacher, of_student = (
-        pass_cost(network, lambda network=network: network(graphs), module.device)  # type: ignore[misc]
-        for network in (module.teacher.network, module.network)
-    )
+    networks = module.teacher.network, module.network
+    of_teacher, of_student = pass_costs(networks, graphs, module.device)
     number = graphs.num_graphs
     what = f"{number} test graph{'s' if number > 1 else ''}, {len(graphs.x):,} nodes"
     return of_teacher, of_student, f"{what}, {place_in_words(module.device)}"
