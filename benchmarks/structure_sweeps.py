@@ -3,22 +3,14 @@
     python -m benchmarks.structure_sweeps
     python -m benchmarks.structure_sweeps --only lsp_mini_ppi full_mini_ppi --seeds 2
 
-Every run is the command that stands with it in ``benchmarks/results/structure.json``, without pictures. What
-is finished is not run again, so that an interrupted call goes on where it stopped. Rows that an earlier call
-recorded stay until the same run is made again. Then ``python -m benchmarks.reproduce --report-only`` writes
-them into RESULTS.md.
+Every run is the command that stands with it in ``benchmarks/results/structure.json``. Then ``python -m
+benchmarks.reproduce --report-only`` writes the rows into RESULTS.md.
 """
 
-import argparse
 import json
-import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from benchmarks.report import RESULTS, ROOT
-from benchmarks.reproduce import Experiment, Job, finished, kept, run_all
+from benchmarks.reproduce import Experiment
 from benchmarks.structure_page import (
     FILE,
     LAST_LSP,
@@ -32,9 +24,7 @@ from benchmarks.structure_page import (
     draw_pictures,
     structure_table,
 )
-from harness.files import write_json
-
-MOST_SEEDS = 20
+from benchmarks.sweeps import Line, run_sweep, sweep_parser
 
 
 @dataclass(frozen=True)
@@ -63,7 +53,7 @@ class Method:
         if self.model == "lsp":
             teacher = ["model=inductive_gat", f"data={self.data}", f"seed={seed}", *self.teacher]
             words = (*words, f"model.requires.teacher={json.dumps(teacher, separators=(',', ':'))}")
-        return Experiment(self.key, self.title, self.model, self.data, words, MOST_SEEDS)
+        return Experiment(self.key, self.title, self.model, self.data, words)
 
 
 MODES = (
@@ -117,64 +107,16 @@ METHODS = [
 ]
 
 
-def jobs_of(methods: Sequence[Method], seeds: int, runs: Path) -> list[Job]:
-    """All runs, seed by seed, so that an interrupted call has all methods over the same seeds."""
-    return [
-        (method.experiment(seed), seed, runs / method.key / f"seed_{seed}")
-        for seed in range(seeds)
-        for method in methods
-    ]
-
-
-def collect(runs: Path, recorded: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each finished run of :data:`METHODS`, and for each that was recorded and is not there."""
-    before = {tuple(row["command"]): row for row in recorded}
-    rows = []
-    for method in METHODS:
-        for seed in range(MOST_SEEDS):
-            experiment = method.experiment(seed)
-            command = ["python", "run.py", *experiment.command(seed)]
-            results = finished(runs / method.key / f"seed_{seed}")
-            if results is not None:
-                rows.append(
-                    {"method": method.key, "title": method.title, "command": command, **kept(results)}
-                )
-            elif tuple(command) in before:
-                rows.append(before[tuple(command)])
-    return rows
+LINES = [
+    Line(method.key, method.key, method.experiment, {"method": method.key, "title": method.title})
+    for method in METHODS
+]
 
 
 def main() -> None:
     """Runs what is missing, then writes the JSON and the pictures and prints the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seeds", type=int, default=5, help="seeds 0 to N-1 (default 5)")
-    parser.add_argument("--workers", type=int, default=1, help="runs at a time (default 1)")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "structure", help="folder of the runs")
-    keys = [method.key for method in METHODS]
-    parser.add_argument(
-        "--only", nargs="*", choices=keys, default=keys, help="methods to run; all are reported"
-    )
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of JSON and pictures")
-    arguments = parser.parse_args()
-
-    methods = [method for method in METHODS if method.key in arguments.only]
-    jobs = jobs_of(methods, arguments.seeds, arguments.runs.absolute())
-    waiting = [job for job in jobs if finished(job[2]) is None]
-    failures = run_all(
-        waiting, arguments.workers, None, len(jobs) - len(waiting), len(jobs), ("~callbacks.pictures",)
-    )
-    file = arguments.output / FILE
-    recorded = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-    rows = collect(arguments.runs.absolute(), recorded)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    write_json(file, rows)
-    print(structure_table(rows))
-    for path in [file, *draw_pictures(rows, arguments.output)]:
-        print(f"written: {path}")
-    if failures:
-        sys.exit(f"{len(failures)} runs failed: {'; '.join(failures)}")
+    arguments = sweep_parser(__doc__, LINES, "structure").parse_args()
+    run_sweep(arguments, LINES, LINES, FILE, structure_table, draw_pictures)
 
 
 if __name__ == "__main__":

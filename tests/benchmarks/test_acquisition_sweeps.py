@@ -20,7 +20,7 @@ from benchmarks.acquisition_page import (
     ranking,
     rounds_of,
 )
-from benchmarks.acquisition_sweeps import ON_SCENES, STRATEGIES, Strategy, collect, jobs_of
+from benchmarks.acquisition_sweeps import ON_SCENES, STRATEGIES, Strategy
 from harness.configuration.check import check
 from harness.configuration.compose import compose
 
@@ -139,18 +139,6 @@ def test_every_run_is_a_good_command(strategy: Strategy) -> None:
 
 def test_every_strategy_has_a_line() -> None:
     assert {strategy.acquisition for strategy in ON_SCENES} == set(TITLES)
-
-
-def test_all_strategies_come_over_one_seed_before_the_next(tmp_path: Path) -> None:
-    jobs = jobs_of(STRATEGIES[:3], 2, tmp_path)
-    assert [(job[0].key, job[1]) for job in jobs] == [
-        (name, seed) for seed in (0, 1) for name in ("deal_ds", "random", "deal_de")
-    ]
-
-
-def test_what_was_recorded_stays_until_it_is_run_again(tmp_path: Path) -> None:
-    assert collect(tmp_path, ROWS) == ROWS
-    assert collect(tmp_path, []) == []
 
 
 def test_a_run_ends_up_in_table_and_picture(

@@ -10,8 +10,9 @@ import yaml
 
 from benchmarks import few_shot_sweeps
 from benchmarks.few_shot_page import few_shot_section, few_shot_table, spreads
-from benchmarks.few_shot_sweeps import METHODS, STUDENT_OF_JPEG, Method, collect, jobs_of
+from benchmarks.few_shot_sweeps import METHODS, STUDENT_OF_JPEG, Method, lines_of
 from benchmarks.report import ROOT
+from benchmarks.sweeps import collect, jobs_of
 from harness.configuration.check import check
 from harness.configuration.compose import compose
 
@@ -117,11 +118,11 @@ def test_runs_are_made_once_resumed_and_recorded_with_their_commands(
     few_shot_sweeps.main()
     assert "seed 0" not in capsys.readouterr().out.partition("|")[0]
     # what is recorded stays where its runs are gone
-    assert collect(tmp_path / "elsewhere", rows) == rows
+    assert collect(lines_of(methods, 2), tmp_path / "elsewhere", rows) == rows
 
 
 def test_five_seeds_and_three_draws_of_every_number_of_images(tmp_path: Path) -> None:
-    jobs = jobs_of([METHODS[0]], 5, 3, tmp_path)
+    jobs = jobs_of(lines_of(METHODS[:1], 3), 5, tmp_path)
     assert len({place for _, _, place in jobs}) == len(jobs) == 5 * 3 * 3
     assert len({one.key for one in METHODS}) == len(METHODS)
 

@@ -19,7 +19,7 @@ from benchmarks.structure_page import (
     structure_section,
     structure_table,
 )
-from benchmarks.structure_sweeps import METHODS, Method, collect, jobs_of
+from benchmarks.structure_sweeps import METHODS, Method
 from harness.configuration.check import check
 from harness.configuration.compose import compose
 
@@ -86,25 +86,13 @@ def test_every_run_is_a_good_command(method: Method) -> None:
     assert ("seed=3" in str(teacher)) == (method.model == "lsp")
 
 
-def test_all_methods_come_over_one_seed_before_the_next(tmp_path: Path) -> None:
-    jobs = jobs_of(METHODS[:3], 2, tmp_path)
-    assert [seed for _, seed, _ in jobs] == [0, 0, 0, 1, 1, 1]
-
-
-def test_what_was_recorded_stays_until_it_is_run_again(tmp_path: Path) -> None:
-    command = ["python", "run.py", *METHODS[0].experiment(1).command(1)]
-    recorded = [row(TEACHER, 1, 0.7, None) | {"command": command, "method": METHODS[0].key}]
-    assert collect(tmp_path, recorded) == recorded
-
-
 def test_a_run_ends_up_in_table_and_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(structure_sweeps, "run_all", lambda *_: [])
     (tmp_path / "structure.json").write_text(
         json.dumps([one | {"command": _command(one)} for one in ROWS]), encoding="utf-8"
     )
-    monkeypatch.setattr(sys, "argv", ["x", "--runs", str(tmp_path / "runs"), "--output", str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["x", "--seeds", "0", "--output", str(tmp_path)])
     structure_sweeps.main()
     assert "64.0 ± 1.4" in capsys.readouterr().out
     assert (tmp_path / "structure_mini_ppi.png").stat().st_size > 10_000
