@@ -19,6 +19,8 @@ LAST_TEACHER, LAST_PLAIN, LAST_LSP, LAST_RELEASE = (
     f"{name}; teacher of the last epoch" if name != TEACHER else "teacher of the last epoch"
     for name in (TEACHER, PLAIN, LSP, RELEASE)
 )
+DRAWN = (PLAIN, "KD", "FitNet", "AT", LSP, "LSP + KD", RELEASE, "LSP, lambda 1", "LSP, lambda 100")
+"""Students in the pictures: of one teacher a seed, so that one ruler measures all."""
 
 PAPER = "Yang et al., CVPR 2020, arXiv 2003.10477, as quoted by arXiv 2111.04964"
 RERUN = "arXiv 2111.04964, ten seeds"
@@ -200,7 +202,7 @@ def draw_pictures(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
     made = []
     for data in TITLES:
         own = [row for row in rows if row["data"] == data]
-        students = [group for group in grouped(own) if values(group, "lsp_ruler", 1)]
+        students = [group for group in grouped(own) if group[0]["title"] in DRAWN]
         teacher = values([row for row in own if row["title"] == TEACHER], METRICS[data][0], 100)
         if students:
             made.append(save_png(draw_scores(students, data, teacher), folder / picture(data)))

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightning_modules.segmentation.lean_relu6 import lean_activations
+
 Size = tuple[int, int]
 
 
@@ -78,6 +80,7 @@ class DeepLabV3Plus(Segmenter):
 
         super().__init__()
         self.features = mobilenet_v2(weights=None).features[:18]
+        lean_activations(self.features)
         self.features[14].conv[1][0].stride = (1, 1)
         dilated = self.features[17].conv[1][0]
         dilated.dilation = dilated.padding = (2, 2)
