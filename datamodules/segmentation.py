@@ -25,11 +25,11 @@ from datamodules.facts import check_facts
 from datamodules.images import DEVICE_BYTES, Split
 from datamodules.loaders import POOL, ArrayLoader, Batch, EpochBatchSampler, derived_generator
 from datamodules.paired_augmentation import PAIRED_AUGMENTATIONS, VOID
+from datamodules.palette import Colour
 from datamodules.scenes import Masks, Rows, Scenes, column, normaliser
 from harness.errors import UserError
 
 Augment = Literal["none", "flip", "deal"]
-Colour = tuple[int, int, int]
 
 
 class SegmentationDataModule(LightningDataModule):
@@ -102,7 +102,7 @@ class SegmentationDataModule(LightningDataModule):
         self.seed = seed
         self.splits: dict[Split, Scenes] = {}
         self._labelled = torch.empty(0, dtype=torch.long)
-        self._resident: dict[tuple[Split, torch.device], tuple[Tensor, Masks]] = {}
+        self._resident: dict[tuple[Split, torch.device], tuple[Tensor | Rows, Masks]] = {}
 
     @abstractmethod
     def build(self) -> dict[Split, Scenes]:
@@ -313,7 +313,7 @@ class SegmentationDataModule(LightningDataModule):
         """Where this process trains; the CPU outside of a run."""
         return torch.device("cpu") if self.trainer is None else self.trainer.strategy.root_device
 
-    def _on_device(self, split: Split, device: torch.device) -> tuple[Tensor, Masks]:
+    def _on_device(self, split: Split, device: torch.device) -> tuple[Tensor | Rows, Masks]:
         """A split's images and masks, put on ``device`` once unless they are too large for it."""
         if (split, device) not in self._resident:
             scenes = self._split(split)
