@@ -40,7 +40,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".
 
 _CHUNK = 1024  # images decoded before they are written
 # The first is to be raised where the same file gives other pixels; another Pillow may round otherwise.
-_DECODERS = [2, PIL.__version__, PIL.features.version_codec("jpg")]
+DECODERS = [2, PIL.__version__, PIL.features.version_codec("jpg")]
 
 
 def decode(
@@ -241,7 +241,7 @@ def cached_pixels(
     Raises:
         UserError: an array too large for memory cannot be cached.
     """
-    key = hashlib.sha256(json.dumps([*facts, *_DECODERS]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([*facts, *DECODERS]).encode()).hexdigest()[:16]
     path = Path(cache).expanduser() / "decoded" / f"{stem}_{key}.npy"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -249,14 +249,37 @@ def cached_pixels(
             if not intact(path, np.dtype(np.uint8), shape):
                 write_array(path, np.dtype(np.uint8), shape, make)
     except OSError as error:
-        if math.prod(shape) > DEVICE_BYTES:
-            raise UserError(
-                f"data={name}: {path} cannot be written ({error.strerror or error}). Set paths.cache=<folder>"
-                f" to one with {math.prod(shape) >> 20} MiB to spare."
-            ) from error
-        log.warning("data=%s: not cached in %s (%s), decoded in memory", name, path.parent, error)
-        images = np.empty(shape, np.uint8)
-        make(images)
-        return torch.from_numpy(images)
+        return made_in_memory(name, path, shape, make, error)
+    return loaded(path)
+
+
+def loaded(path: Path) -> Tensor:
+    """An array from its file, mapped if large."""
     # "c": pages that are written to are copied, which torch wants to be possible although nobody writes
     return torch.from_numpy(np.load(path, mmap_mode="c" if path.stat().st_size > DEVICE_BYTES else None))
+
+
+def made_in_memory(
+    name: str, path: Path, shape: tuple[int, ...], make: Callable[[NDArray[np.uint8]], None], error: OSError
+) -> Tensor:
+    """An array of pixels that cannot be cached, with a warning.
+
+    Args:
+        name: the ``data=`` choice, for messages.
+        path: where it should have been.
+        shape: of the array.
+        make: writes all elements.
+        error: why it cannot be cached.
+
+    Raises:
+        UserError: it is too large for memory.
+    """
+    if math.prod(shape) > DEVICE_BYTES:
+        raise UserError(
+            f"data={name}: {path} cannot be written ({error.strerror or error}). Set paths.cache=<folder>"
+            f" to one with {math.prod(shape) >> 20} MiB to spare."
+        ) from error
+    log.warning("data=%s: not cached in %s (%s), decoded in memory", name, path.parent, error)
+    images = np.empty(shape, np.uint8)
+    make(images)
+    return torch.from_numpy(images)
