@@ -1,9 +1,15 @@
-"""Images and masks from files, decoded once to one height and width and kept under ``paths.cache``."""
+"""Images and masks from files, decoded once to one height and width and kept under ``paths.cache``.
+
+:func:`decoded_scenes` is for a published split, each of whose images has a mask; :func:`decoded_folder` for a
+folder that grows, a few of whose images have one.
+"""
 
 import hashlib
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
 from datamodules.decoded import Files, cached_pixels, fill, opened, readable
-from datamodules.paired_augmentation import VOID
+from datamodules.decoded_rows import Decode, cached_rows
 from datamodules.scenes import Masks, Scenes
 from harness.errors import UserError
 
@@ -27,14 +33,14 @@ class MaskFiles:
     """Masks of numbered images.
 
     Attributes:
-        files: of the masks.
-        of_image: ``[N]``, the mask's number in ``files`` for each image, -1 for an image without one.
+        files: of the M masks.
+        image_of: ``[M]``, the number of each mask's image, rising.
         lookup: the class or 255 of each pixel value.
         allowed: what values there may be and what to do, in words that end a message.
     """
 
     files: Files
-    of_image: NDArray[np.int64]
+    image_of: NDArray[np.int64]
     lookup: Lookup
     allowed: str
 
@@ -128,7 +134,7 @@ def decoded_scenes(
     Args:
         name: the ``data=`` choice.
         images: the N files.
-        masks: of the images.
+        masks: one for each image.
         names: what tells a person which image is meant.
         cache: ``paths.cache``.
         height: rows H.
@@ -139,6 +145,7 @@ def decoded_scenes(
             cannot be cached.
     """
     count = len(images.labels)
+    assert masks.image_of.tolist() == list(range(count))
     stem = f"{name}_{height}x{width}"
     pixels = cached_pixels(
         name,
@@ -146,9 +153,8 @@ def decoded_scenes(
         [name, "scenes", images.made_of, height, width],
         (count, 3, height, width),
         cache,
-        lambda array: _fill_images(array, images, height, width),
+        lambda array: fill(array, _image_decoder(images, height, width), list(range(count))),
     )
-    has_mask = masks.of_image >= 0
     classes = cached_pixels(
         name,
         f"{stem}_masks",
@@ -157,19 +163,86 @@ def decoded_scenes(
             "masks, the right way up",
             images.made_of,
             masks.files.made_of,
-            hashlib.sha256(masks.of_image.tobytes()).hexdigest(),
+            hashlib.sha256(masks.image_of.tobytes()).hexdigest(),
             sorted(masks.lookup.items()),
             height,
             width,
         ],
         (count, 1, height, width),
         cache,
-        lambda array: _fill_masks(array, images, masks, height, width),
+        lambda array: fill(array, _mask_decoder(images, masks, height, width), list(range(count))),
     )
-    return Scenes(pixels, Masks(classes[:, 0]), torch.from_numpy(has_mask), tuple(names))
+    return Scenes(pixels, Masks(classes[:, 0]), torch.ones(count, dtype=torch.bool), tuple(names))
 
 
-def _fill_images(array: NDArray[np.uint8], images: Files, height: int, width: int) -> None:
+def decoded_folder(
+    name: str,
+    folder: str,
+    images: Files,
+    masks: MaskFiles,
+    names: Sequence[str],
+    cache: str,
+    height: int,
+    width: int,
+) -> Scenes:
+    """All images of a folder and the masks that there are, from the cache or decoded into it.
+
+    The array of the images does not depend on which of them have masks, and that of the masks has a row for
+    each mask alone. Where files are added or change, only they are decoded; see
+    :mod:`datamodules.decoded_rows`.
+
+    Args:
+        name: the ``data=`` choice.
+        folder: which folder it is, whatever it holds.
+        images: the N files; ``made_of`` has one element for each.
+        masks: of some of the images; ``made_of`` has one element for each.
+        names: what tells a person which image is meant.
+        cache: ``paths.cache``.
+        height: rows H.
+        width: columns W.
+
+    Raises:
+        UserError: a file cannot be read as an image or is no mask of its image, or a set too large for memory
+            cannot be cached.
+    """
+    size, count = f"{height}x{width}", len(images.labels)
+    stem = f"{name}_{size}_{_short([folder])}"
+    pixels = cached_rows(
+        name,
+        stem,
+        [name, "scenes", folder, height, width],
+        images.made_of,
+        (3, height, width),
+        cache,
+        lambda: _image_decoder(images, height, width),
+    )
+    lookup = sorted(masks.lookup.items())
+    image_of = masks.image_of.tolist()
+    classes = cached_rows(
+        name,
+        # masks read in another way are another kind
+        f"{stem}_masks_{_short(lookup)}",
+        [name, "masks", folder, lookup, height, width],
+        # a mask is refused where its image has another size
+        [
+            [made_of, images.made_of[number]]
+            for made_of, number in zip(masks.files.made_of, image_of, strict=True)
+        ],
+        (1, height, width),
+        cache,
+        lambda: _mask_decoder(images, masks, height, width),
+    )
+    of_image = torch.full((count,), -1)
+    of_image[image_of] = torch.arange(len(image_of))
+    return Scenes(pixels, Masks(classes[:, 0], of_image), of_image >= 0, tuple(names))
+
+
+def _short(facts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+
+
+def _image_decoder(images: Files, height: int, width: int) -> Decode:
+    """What decodes image number i, ``[3, H, W]``."""
     read = images.open()
 
     def decoded(number: int) -> NDArray[np.uint8]:
@@ -178,19 +251,17 @@ def _fill_images(array: NDArray[np.uint8], images: Files, height: int, width: in
             content = read(number)
         return decode_scene(content, height, width, label)
 
-    fill(array, decoded, list(range(len(array))))
+    return decoded
 
 
-def _fill_masks(array: NDArray[np.uint8], images: Files, masks: MaskFiles, height: int, width: int) -> None:
+def _mask_decoder(images: Files, masks: MaskFiles, height: int, width: int) -> Decode:
+    """What decodes mask number i, ``[1, H, W]``."""
     read_image, read_mask = images.open(), masks.files.open()
 
     def decoded(number: int) -> NDArray[np.uint8]:
-        place = int(masks.of_image[number])
-        if place < 0:
-            return np.full((1, height, width), VOID, np.uint8)
-        label = masks.files.labels[place]
+        label = masks.files.labels[number]
         with readable(label):
-            contents = read_mask(place), read_image(number)
+            contents = read_mask(number), read_image(int(masks.image_of[number]))
         return decode_mask(*contents, height, width, masks.lookup, masks.allowed, label)
 
-    fill(array, decoded, list(range(len(array))))
+    return decoded

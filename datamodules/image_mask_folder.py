@@ -1,37 +1,42 @@
 """A user's own images, some of them annotated: ``images/`` and ``masks/`` with files of equal stems.
 
 The value of a pixel in a mask is its class, or says which one it is. Images without a mask are the part of
-the pool that nobody has annotated; training begins with all masks that are not held out. Which images are
-held out follows from their names: a mask that is added moves few others, if any, from one split to another.
+the pool that nobody has annotated; training begins with all masks that are not held out. Whether an image is
+held out follows from its name and ``split_seed`` alone: masks that are added later move none, once every
+split has an image of its own. Nothing is decoded twice while images and masks are added.
 """
 
-import hashlib
+import logging
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from datamodules.decoded import SUFFIXES, Files
-from datamodules.decoded_scenes import Lookup, MaskFiles, decoded_scenes
+from datamodules.decoded import Files
+from datamodules.decoded_scenes import Lookup, MaskFiles, decoded_folder
 from datamodules.image_folder import read_files
 from datamodules.images import Split
 from datamodules.paired_augmentation import VOID
+from datamodules.paired_files import paired_files
+from datamodules.palette import distinct_colours
 from datamodules.scenes import Scenes
-from datamodules.segmentation import Colour, SegmentationDataModule
+from datamodules.segmentation import SegmentationDataModule
+from datamodules.steady_split import steady_split
 from harness.annotations import NonNegativeInt, PositiveInt, Probability
 from harness.errors import UserError
 from harness.words import counted
 
-_IMAGES, _MASKS = "images", "masks"
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+log = logging.getLogger("tenfold")
 
 
 class ImageMaskFolderDataModule(SegmentationDataModule):
     """Images with masks for some of them, split at random.
 
     Args:
-        folder: where ``images/`` and ``masks/`` lie; None is refused with a hint.
+        folder: where ``images/`` and ``masks/`` lie, with or without subfolders; None is refused with a hint.
         cache: folder of derived files, such as the decoded images.
         in_channels: colours, 3; grey images become coloured ones.
         height: rows, after resizing.
@@ -40,8 +45,8 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
         mask_values: pixel values of the classes in their order, each 0 to 65535; None for 0, 1, and so on.
         void_value: pixel value of a mask that says "no class", 0 to 65535; None where there is no such value.
         class_names: names of the classes in order; None calls them by number.
-        val_share: of the annotated images, for validation; 0 for none.
-        test_share: of the annotated images, for testing, above 0.
+        val_share: chance of an annotated image to serve for validation; 0 for none.
+        test_share: chance of an annotated image to serve for testing, above 0.
         split_seed: seed of the split, and of nothing else.
         mean: subtracted from each colour after scaling to [0, 1].
         std: what each colour is divided by then.
@@ -103,7 +108,7 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
             width=width,
             num_classes=num_classes,
             class_names=class_names or (),
-            palette=palette_of(num_classes),
+            palette=distinct_colours(num_classes),
             mean=mean,
             std=std,
             batch_size=batch_size,
@@ -126,14 +131,27 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
                 the masks are too few for all splits.
         """
         images, masks = self._files()
-        self._held_out(sorted(stem for stem in images if stem in masks))
+        self._parts([stem for stem in images if stem in masks])
 
     def build(self) -> dict[Split, Scenes]:
         images, masks = self._files()
-        val, test = self._held_out(sorted(stem for stem in images if stem in masks))
-        pool = [stem for stem in images if stem not in {*val, *test}]
-        parts: dict[Split, list[str]] = {"train": pool, "val": val, "test": test}
-        splits = {split: self._scenes(stems, images, masks) for split, stems in parts.items() if stems}
+        parts, borrowed = self._parts([stem for stem in images if stem in masks])
+        for stem, split in borrowed.items():
+            log.warning(
+                "data=%s: %s serves in %s, which had no image yet; more masks may send it back",
+                self.choice,
+                images[stem],
+                split,
+            )
+        whole = self._decoded(images, masks)
+        number_of = {stem: number for number, stem in enumerate(images)}
+        held_out = {*parts.get("val", []), *parts["test"]}
+        parts["train"] = [stem for stem in images if stem not in held_out]
+        splits = {
+            split: whole.take(torch.tensor([number_of[stem] for stem in parts[split]]))
+            for split in SPLITS
+            if split in parts
+        }
         self._must_show_classes(splits["train"])
         return splits
 
@@ -158,9 +176,8 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
                 " 0 and 255 set data.mask_values=[0,255] data.void_value=null; else correct masks or keys."
             )
 
-    def _scenes(self, stems: list[str], images: dict[str, str], masks: dict[str, str]) -> Scenes:
-        masked = [stem for stem in stems if stem in masks]
-        places = {stem: place for place, stem in enumerate(masked)}
+    def _decoded(self, images: dict[str, str], masks: dict[str, str]) -> Scenes:
+        """All images of the folder, and masks for those that have one."""
         lookup: Lookup = {value: number for number, value in enumerate(self.mask_values)}
         void = ""
         if self.void_value is not None:
@@ -170,85 +187,63 @@ class ImageMaskFolderDataModule(SegmentationDataModule):
             f"data.num_classes={self.num_classes} allows {_listing(self.mask_values)}{void}. Correct the mask"
             " or the keys, or name the classes' values, as in data.mask_values=[0,255] data.void_value=null."
         )
+        masked = [number for number, stem in enumerate(images) if stem in masks]
+        names = list(images.values())
         annotated = MaskFiles(
-            self._listed([masks[stem] for stem in masked]),
-            np.array([places.get(stem, -1) for stem in stems], dtype=np.int64),
+            self._listed([masks[stem] for stem in images if stem in masks]),
+            np.array(masked, dtype=np.int64),
             lookup,
             allowed,
         )
-        names = [images[stem] for stem in stems]
-        return decoded_scenes(
-            self.choice, self._listed(names), annotated, names, self.cache, self.height, self.width
+        return decoded_folder(
+            self.choice,
+            str(self.folder.resolve()),
+            self._listed(names),
+            annotated,
+            names,
+            self.cache,
+            self.height,
+            self.width,
         )
 
     def _listed(self, names: list[str]) -> Files:
-        facts = [(self.folder / name).stat() for name in names]
+        facts = []
+        for name in names:
+            try:
+                fact = (self.folder / name).stat()
+            except OSError as error:  # such as a link to nowhere
+                raise UserError(
+                    f"data.folder={self.folder}: {name} cannot be read ({error.strerror}). Replace or delete"
+                    " it."
+                ) from error
+            facts.append([name, fact.st_size, fact.st_mtime_ns])
         return Files(
-            [
-                str(self.folder.resolve()),
-                *([name, fact.st_size, fact.st_mtime_ns] for name, fact in zip(names, facts, strict=True)),
-            ],
+            facts,
             lambda: read_files(self.folder, names),
             [f"data={self.choice}: {self.folder / name}" for name in names],
         )
 
     def _files(self) -> tuple[dict[str, str], dict[str, str]]:
         """Names of images and masks below the folder by their stem, sorted."""
-        images, masks = (self._stems(kind) for kind in (_IMAGES, _MASKS))
-        if not images:
-            raise UserError(
-                f"data.folder={self.folder}: {_IMAGES} holds no image. Files must end in"
-                f" {', '.join(SUFFIXES)}."
-            )
-        if not masks:
-            raise UserError(
-                f"data.folder={self.folder}: {_MASKS} holds no mask, and at least one to train on"
-                f" and one to test with {'and one to validate with ' * bool(self.val_share)}are needed."
-                " Annotate a few images: one channel, the pixel value being the class."
-            )
-        alone = min(set(masks) - set(images), default=None)
-        if alone is not None:
-            raise UserError(
-                f"data.folder={self.folder}: {masks[alone]} has no image {_IMAGES}/{alone}.*. Rename or"
-                " delete the mask."
-            )
-        return images, masks
+        validated = " and one to validate with" * bool(self.val_share)
+        return paired_files(self.folder, f"at least one to train on and one to test with{validated}")
 
-    def _stems(self, kind: str) -> dict[str, str]:
-        place = self.folder / kind
-        if not place.is_dir():
-            raise UserError(
-                f"data.folder={self.folder} has no folder {kind}. Put images into {_IMAGES}/ and masks of"
-                f" equal names into {_MASKS}/."
-            )
-        names = sorted(
-            name
-            for name in (entry.name for entry in place.iterdir())
-            if name.lower().endswith(SUFFIXES) and not name.startswith(".")
-        )
-        stems: dict[str, str] = {}
-        for name in names:
-            stem = Path(name).stem
-            if stem in stems:
-                raise UserError(
-                    f"data.folder={self.folder}: {stems[stem]} and {kind}/{name} have one stem, so that"
-                    " nothing says which is meant. Rename or delete one."
-                )
-            stems[stem] = f"{kind}/{name}"
-        return stems
+    def _parts(self, masked: list[str]) -> tuple[dict[Split, list[str]], dict[str, Split]]:
+        """Stems of each split, and where those are that one borrowed; see :func:`steady_split`.
 
-    def _held_out(self, masked: list[str]) -> tuple[list[str], list[str]]:
-        """Stems for validation and for testing, sorted."""
-        num_test = max(1, round(self.test_share * len(masked)))
-        num_val = max(1, round(self.val_share * len(masked))) if self.val_share else 0
-        if len(masked) - num_test - num_val < 1:
+        Raises:
+            UserError: there are fewer than splits.
+        """
+        shares: dict[Split, float] = {"test": self.test_share, "val": self.val_share}
+        shares["train"] = 1 - sum(shares.values())
+        shares = {split: share for split, share in shares.items() if share}
+        if len(masked) < len(shares):
             raise UserError(
                 f"data.folder={self.folder}: {counted(len(masked), 'mask')} cannot be split into training,"
-                f" validation and test: {2 + bool(self.val_share)} are the least. Annotate more images"
+                f" validation and test: {len(shares)} are the least. Annotate more images"
                 f"{', or set data.val_share=0' * bool(self.val_share)}."
             )
-        order = sorted(masked, key=lambda stem: hashlib.sha256(f"{self.split_seed}/{stem}".encode()).digest())
-        return sorted(order[num_test : num_test + num_val]), sorted(order[:num_test])
+        return steady_split(masked, shares, self.split_seed)
 
 
 def _listing(values: list[int]) -> str:
@@ -256,13 +251,3 @@ def _listing(values: list[int]) -> str:
     if values == list(range(len(values))):
         return f"0 to {len(values) - 1}"
     return ", ".join(str(value) for value in values)
-
-
-def palette_of(num_classes: int) -> list[Colour]:
-    """Colours that differ, for classes of which nothing is known: the bits of a number, spread over three."""
-    colours: NDArray[np.int64] = np.zeros((num_classes, 3), np.int64)
-    numbers = np.arange(1, num_classes + 1)
-    for bit in range(8):
-        for colour in range(3):
-            colours[:, colour] |= (numbers >> (3 * bit + colour) & 1) << (7 - bit)
-    return [(int(red), int(green), int(blue)) for red, green, blue in colours]

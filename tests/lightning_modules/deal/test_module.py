@@ -319,7 +319,7 @@ def test_one_command_lists_which_images_of_a_folder_to_annotate_next(
     assert all(Path(row["path"]).is_file() and row["path"].endswith(row["file"]) for row in rows)
     assert (made / "figures" / "next_images.png").is_file()
     found = json.loads((made / "results.json").read_text(encoding="utf-8"))["metrics"]
-    assert found["round_1/labelled"] == 5  # two masks are for validation, two for the test
+    assert found["round_1/labelled"] == 6  # two masks are for validation, one for the test
 
     assert command(tmp_path, *words, "mode=predict", f"ckpt={made}", "~callbacks.pictures") == 0
     out, err = capsys.readouterr()
