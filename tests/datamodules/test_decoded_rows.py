@@ -1,12 +1,12 @@
 """An array of rows that follows its files: what is copied, what is decoded, and what stays on disk."""
 
 import random
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -141,19 +141,37 @@ def test_an_array_that_is_mapped_outlives_its_file(source: Source, monkeypatch: 
     assert (first[:, 0, 1, 1].tolist(), second[:, 0, 1, 1].tolist()) == ([1, 2], [3, 2])
 
 
-def test_two_at_once_that_see_other_files_both_end_well(tmp_path: Path) -> None:
+def test_some_at_once_that_see_other_files_all_end_well(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Each holds a lock of its own opening, as two processes do."""
 
-    def work(worker: int) -> list[str]:
+    def work(worker: int) -> None:
         source, draws = Source(tmp_path), random.Random(worker)
         for _ in range(15):
             source.array({f"{number}": number for number in range(draws.randint(1, 4))})
-            time.sleep(0)
-        return source.kept()
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(work, range(3)))
     assert Source(tmp_path).kept() == ONE
+    assert not caplog.text, "nobody lost an array to another and decoded it in memory"
+
+
+def test_an_array_is_opened_while_nobody_can_replace_it(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    def guarded(path: Path) -> Tensor:
+        with pytest.raises(Timeout):
+            FileLock(path.parent / f"{source.stem}.lock").acquire(timeout=0)
+        opened.append(path)
+        return decoded.loaded(path)
+
+    monkeypatch.setattr("datamodules.decoded_rows.loaded", guarded)
+    source.array({"a": 1})
+    source.array({"a": 1})
+    assert len(opened) == 2
 
 
 def test_a_cache_that_cannot_be_written_costs_a_warning_or_is_told(
