@@ -26,7 +26,7 @@ from lightning_modules.segmentation.metrics import (
     named_scores,
     pixel_loss,
 )
-from lightning_modules.segmentation.networks import resize
+from lightning_modules.segmentation.networks import OneValueBatchNorm, check_batch, resize
 from lightning_modules.segmentation.scenes import names_of, paint, palette_of, visible
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class SegmentationModule(ExperimentModule):
     that returns beside the loss is averaged over the epoch and logged.
 
     Args:
-        num_classes: number of classes, at most 255.
+        num_classes: number of classes, at most 254.
         network: see :data:`build.SegmenterName`.
         weights: of the backbone, see :func:`build.load_backbone`; None draws them.
         root: folder of data sets, where files of weights are looked for in ``weights``.
@@ -88,10 +88,10 @@ class SegmentationModule(ExperimentModule):
         scheduler_interval: Literal["epoch", "step"],
     ) -> None:
         check_weights(network, weights)
-        if num_classes > VOID:
+        if num_classes >= VOID:
             raise UserError(
-                f"model.num_classes={num_classes} must be at most {VOID}: labels have one byte, and {VOID} is"
-                " void. Take data with fewer classes."
+                f"model.num_classes={num_classes} must be at most {VOID - 1}, as data.num_classes: labels have"
+                f" one byte, and {VOID} is void. Take data with fewer classes."
             )
         super().__init__()
         self.num_classes = num_classes
@@ -104,6 +104,8 @@ class SegmentationModule(ExperimentModule):
         self._scheduler_spec = scheduler
         self._continued = False
         self.network = build_segmenter(network, num_classes)
+        # known now: SyncBatchNorm may stand in such a layer's place later
+        self._pools = any(isinstance(layer, OneValueBatchNorm) for layer in self.network.modules())
         self.train_scores = SegmentationScores(num_classes)
         self.val_scores = SegmentationScores(num_classes)
         self.test_scores = SegmentationScores(num_classes)
@@ -153,6 +155,17 @@ class SegmentationModule(ExperimentModule):
         logits = self(batch["x"])
         loss = pixel_loss(logits.float(), batch["y"])
         return loss, logits, loss
+
+    def on_fit_start(self) -> None:
+        """Refuses batches in which a process never has two images to normalise pooled features over.
+
+        Raises:
+            UserError: it has one, the network pools whole images, and nothing joins the processes' batches.
+        """
+        batch_size: int | None = getattr(getattr(self.trainer, "datamodule", None), "batch_size", None)
+        if self._pools and batch_size is not None:
+            apart = any(isinstance(layer, OneValueBatchNorm) for layer in self.network.modules())
+            check_batch(batch_size, self.trainer.world_size if apart else 1)
 
     def on_train_epoch_start(self) -> None:
         self.train_scores.reset()

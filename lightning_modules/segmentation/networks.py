@@ -10,6 +10,9 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from harness.errors import UserError
 
 from lightning_modules.segmentation.lean_relu6 import lean_activations
 
@@ -154,7 +157,8 @@ class ASPP(nn.Module):
 class OneValueBatchNorm(nn.BatchNorm2d):
     """Batch normalisation of one value an image, which trains on a last batch of one image too.
 
-    A single value has no deviation: it is normalised by the running statistics, and leaves them alone.
+    A single value has no deviation: it is normalised by the running statistics, and leaves them alone. Were
+    every batch like that, the statistics would stay those of birth: :func:`check_batch` refuses it.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -163,6 +167,30 @@ class OneValueBatchNorm(nn.BatchNorm2d):
                 input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
             )
         return super().forward(input)
+
+
+def check_batch(batch_size: int, parts: int) -> None:
+    """Refuses batches whose parts are single images, by which :class:`OneValueBatchNorm` never trains.
+
+    The last batch of an epoch may be as small as that.
+
+    Args:
+        batch_size: images of one optimiser step, over all processes.
+        parts: into which it is split to be normalised: processes, or 1 where SyncBatchNorm joins them.
+
+    Raises:
+        UserError: naming the keys and the ways out.
+    """
+    if batch_size // parts >= 2:
+        return
+    ways = f"data.batch_size={2 * parts}"
+    if parts > 1 and batch_size > 1:
+        ways += f", or hardware.devices={batch_size // 2} at most, or on GPUs hardware.sync_batchnorm=true"
+    raise UserError(
+        f"data.batch_size={batch_size}{f' over {parts} processes' * (parts > 1)} gives one image at a time to"
+        " the batch normalisation of the features of whole images, which would never train. Set"
+        f" {ways}."
+    )
 
 
 class SmallUNet(Segmenter):
@@ -229,5 +257,5 @@ def draw_kaiming(part: nn.Module, mode: str = "fan_in") -> None:
             nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")  # type: ignore[arg-type]
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, nn.BatchNorm2d):
+        elif isinstance(module, _BatchNorm):  # what hardware.sync_batchnorm leaves behind is no BatchNorm2d
             module.reset_parameters()

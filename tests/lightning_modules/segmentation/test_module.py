@@ -2,13 +2,16 @@
 
 import csv
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
 
 from harness.configuration.check import check
 from harness.configuration.compose import compose
@@ -217,8 +220,39 @@ def test_missing_weights_are_asked_for_when_training_starts_and_not_when_it_cont
 
 
 def test_more_classes_than_a_byte_has_are_refused() -> None:
-    with pytest.raises(UserError, match=r"^model\.num_classes=256 must be at most 255"):
-        deeplab(num_classes=256)
+    with pytest.raises(UserError, match=r"^model\.num_classes=255 must be at most 254.* 255 is void"):
+        deeplab(num_classes=255)
+    assert deeplab(num_classes=254).num_classes == 254
+
+
+def test_a_network_that_pools_whole_images_is_not_trained_on_one_image_a_step(tmp_path: Path) -> None:
+    module = deeplab(network="deeplab_mobilenet")
+    with pytest.raises(UserError, match=r"^data\.batch_size=1 gives one image at a time.*batch_size=2\.$"):
+        trainer(tmp_path, max_epochs=1).fit(module, datamodule=TinyScenes(batch_size=1))
+    # nine scenes: the last batch of each epoch is one image
+    trainer(tmp_path, max_epochs=1).fit(module, datamodule=TinyScenes(batch_size=2))
+    trainer(tmp_path, max_epochs=1, limit_train_batches=2).fit(deeplab(), datamodule=TinyScenes(batch_size=1))
+
+
+def started(module: DeepLab, batch_size: int, processes: int) -> None:
+    """What Lightning calls before a fit of so many processes."""
+    run: Any = SimpleNamespace(world_size=processes, datamodule=TinyScenes(batch_size=batch_size))
+    with mock.patch.object(DeepLab, "trainer", run):
+        module.on_fit_start()
+
+
+def test_processes_that_get_one_image_each_need_synchronised_normalisation() -> None:
+    module = deeplab(network="deeplab_mobilenet")
+    started(module, 4, 2)
+    with pytest.raises(UserError, match=r"^data\.batch_size=4 over 4 processes .*devices=2 at most"):
+        started(module, 4, 4)
+    started(deeplab(), 4, 4)
+    # Lightning converts the layers before it calls this, and takes them back after the fit as another kind
+    synchronised: Any = TorchSyncBatchNorm().apply(module)
+    started(synchronised, 4, 4)
+    with pytest.raises(UserError, match=r"^data\.batch_size=1 gives one image at a time"):
+        started(synchronised, 1, 1)
+    started(TorchSyncBatchNorm().revert(synchronised), 4, 4)  # type: ignore[arg-type]
 
 
 def test_data_of_another_task_are_refused_and_a_wrong_value_is_told_with_the_right_ones() -> None:

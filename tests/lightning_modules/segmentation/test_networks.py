@@ -5,12 +5,19 @@ from typing import get_args
 
 import pytest
 import torch
+from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
 from torch import nn
 from torchvision.models import mobilenet_v2
 
 from harness.errors import UserError
 from lightning_modules.segmentation.build import SegmenterName, build_segmenter, check_weights, load_backbone
-from lightning_modules.segmentation.networks import DeepLabV3Plus, OneValueBatchNorm, Segmenter, resize
+from lightning_modules.segmentation.networks import (
+    DeepLabV3Plus,
+    OneValueBatchNorm,
+    Segmenter,
+    check_batch,
+    resize,
+)
 from tests.small_runs import assert_same_weights
 
 ALL: tuple[SegmenterName, ...] = get_args(SegmenterName)
@@ -103,6 +110,47 @@ def test_one_value_is_normalised_by_the_running_statistics_and_leaves_them_alone
     state = {name: value.clone() for name, value in layer.state_dict().items()}
     torch.testing.assert_close(layer(x[:1]), plain.eval()(x[:1]))
     assert_same_weights(layer.state_dict(), state)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "parts", "ways"),
+    [
+        (1, 1, "data.batch_size=2."),
+        (3, 2, "data.batch_size=4, or hardware.devices=1 at most, or on GPUs hardware.sync_batchnorm=true."),
+        (4, 4, "data.batch_size=8, or hardware.devices=2 at most, or on GPUs hardware.sync_batchnorm=true."),
+    ],
+)
+def test_batches_of_single_images_are_told_with_the_ways_out(batch_size: int, parts: int, ways: str) -> None:
+    with pytest.raises(UserError) as caught:
+        check_batch(batch_size, parts)
+    over = f" over {parts} processes" if parts > 1 else ""
+    assert str(caught.value).startswith(f"data.batch_size={batch_size}{over} gives one image at a time")
+    assert str(caught.value).endswith(f" Set {ways}")
+    check_batch(2, 1)
+    check_batch(2 * parts, parts)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_normalisations_are_drawn_anew_after_they_were_synchronised_over_processes(
+    name: SegmenterName,
+) -> None:
+    network = TorchSyncBatchNorm().revert(nn.SyncBatchNorm.convert_sync_batchnorm(made(name)))
+    assert isinstance(network, Segmenter)
+    norms = [part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    assert norms
+    assert not any(isinstance(norm, nn.BatchNorm2d) for norm in norms), "as Lightning leaves them"
+    for norm in norms:
+        for value in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            assert value is not None
+            nn.init.constant_(value, 3.0)
+    network.reset_parameters()
+    for norm in norms:
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert not norm.bias.any()
+        assert not norm.running_mean.any()
+        assert bool((norm.weight == 1).all())
+        assert bool((norm.running_var == 1).all())
 
 
 @pytest.mark.parametrize("name", ALL)
