@@ -20,6 +20,7 @@ the CPU as the kernel counts the process (Linux alone).
 
 import argparse
 import ctypes
+import functools
 import gc
 import math
 import statistics
@@ -38,11 +39,11 @@ from benchmarks.report import Table, add_arguments, write_report
 from lightning_modules.deal import difficulty
 from lightning_modules.deal.acquisition import deal_de
 from lightning_modules.deal.coreset import k_centre_greedy
-from lightning_modules.deal.difficulty import DifficultyNetwork, class_attention
+from lightning_modules.deal.difficulty import DifficultyBranch, class_attention
 from lightning_modules.deal.losses import difficulty_loss, error_mask
 from lightning_modules.segmentation.build import build_segmenter
 from lightning_modules.segmentation.metrics import pixel_loss
-from lightning_modules.segmentation.networks import resize
+from lightning_modules.segmentation.networks import Segmenter, resize
 
 SIZE, CLASSES, STRIDE, LEVELS = (360, 480), 11, 6, 8
 CANDIDATES, LABELLED, PICKS, WIDTH = 3000, 300, 150, 304  # Cityscapes' first round, 304 features
@@ -142,16 +143,25 @@ def _of_process(name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
+def network_and_branch(device: torch.device) -> tuple[Segmenter, DifficultyBranch]:
+    """DeepLabv3+ and its difficulty branch, drawn from seed 0 as :class:`Deal` draws them."""
+    torch.manual_seed(0)
+    network = build_segmenter("deeplab_mobilenet", CLASSES)
+    with torch.random.fork_rng(devices=[]):
+        branch = DifficultyBranch(CLASSES, STRIDE)
+    return network.to(device), branch.to(device)
+
+
 def scoring_table(device: torch.device, batch: int, rounds: int) -> Table:
     """Images a second, from the network's output on and with the network."""
-    torch.manual_seed(0)
-    network = DifficultyNetwork(build_segmenter("deeplab_mobilenet", CLASSES), CLASSES, STRIDE)
-    network.to(device).eval()
+    network, branch = network_and_branch(device)
+    network.eval()
+    branch.eval()
     x = torch.randn(batch, 3, *SIZE, device=device)
 
     def outputs() -> tuple[Tensor, Tensor]:
-        scores, features = network.network(x)
-        return scores, network.branch(scores, features, SIZE)
+        scores, features = network(x)
+        return scores, branch(scores, features, SIZE)
 
     def whole_ours() -> np.ndarray:
         return reduced_scores(outputs()[1])
@@ -246,25 +256,26 @@ def training_table(device: torch.device, batch: int) -> Table:
     """Peak memory of one training step of DeepLabv3+ with its difficulty branch."""
     rows = []
     for name, form in (("fused", class_attention), ("N x N", explicit_attention)):
-        torch.manual_seed(0)
-        network = DifficultyNetwork(build_segmenter("deeplab_mobilenet", CLASSES), CLASSES, STRIDE)
-        network.to(device).train()
+        network, branch = network_and_branch(device)
         x = torch.randn(batch, 3, *SIZE, device=device)
         y = torch.randint(CLASSES, (batch, *SIZE), device=device)
         losses: list[float] = []
-
-        def step(
-            network: DifficultyNetwork = network, x: Tensor = x, y: Tensor = y, losses: list[float] = losses
-        ) -> None:
-            logits, found = network(x)
-            loss = pixel_loss(logits, y) + difficulty_loss(found, error_mask(logits, y), y)
-            loss.backward()
-            losses.append(float(loss.detach()))
-
+        job = functools.partial(training_step, network.train(), branch.train(), x, y, losses)
         with mock.patch.object(difficulty, "class_attention", form):
-            memory = peak_mebibytes(step, device)
+            memory = peak_mebibytes(job, device)
         rows.append({"attention": name, "peak MiB": memory, "loss of the step": losses[0]})
     return Table(f"A training step, batch {batch} of CamVid's size, {_where(device)}", rows)
+
+
+def training_step(
+    network: Segmenter, branch: DifficultyBranch, x: Tensor, y: Tensor, losses: list[float]
+) -> None:
+    """Forward and backward, as :class:`Deal` trains; the loss goes to ``losses``."""
+    scores, features = network(x)
+    logits, found = resize(scores, SIZE), branch(scores, features, SIZE)
+    loss = pixel_loss(logits, y) + difficulty_loss(found, error_mask(logits, y), y)
+    loss.backward()
+    losses.append(float(loss.detach()))
 
 
 def _where(device: torch.device) -> str:

@@ -3,14 +3,12 @@
 DEAL (Xie et al., ACCV 2020, arXiv 2010.08705), after the authors' code.
 """
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.errors import UserError
-from lightning_modules.segmentation.networks import Segmenter, Size, convolution, draw_kaiming, resize
+from lightning_modules.segmentation.networks import Size, convolution, draw_kaiming, resize
 
 LANES = 8
 """The fused kernels want a multiple of so many channels."""
@@ -112,42 +110,3 @@ class DifficultyBranch(nn.Module):
                 pixels = mixed.flatten(2).transpose(1, 2)  # -> [B, h*w, C]
                 mixed = class_attention(pixels, self.gamma).transpose(1, 2).reshape(mixed.shape)
         return resize(self.reduce(mixed.to(self.reduce.weight.dtype)), size)
-
-
-class DifficultyNetwork(nn.Module):
-    """A segmentation network with a difficulty branch.
-
-    The branch is drawn last and leaves the global random state as it was: with a weight of 0 on its loss and
-    ``detach``, training is that of the network alone, bit for bit.
-
-    Args:
-        network: the segmentation network.
-        num_classes: C.
-        att_stride: as of :class:`DifficultyBranch`, and so ``attention`` and ``detach``.
-        attention: whether probabilities are mixed.
-        from_features: whether the branch starts from the network's features and not from its scores.
-        detach: whether the branch teaches the network nothing.
-
-    Shapes:
-        input ``[B, 3, H, W]``; output logits ``[B, C, H, W]`` and difficulty logits ``[B, 1, H, W]``.
-    """
-
-    def __init__(
-        self,
-        network: Segmenter,
-        num_classes: int,
-        att_stride: int,
-        attention: bool = True,
-        from_features: bool = False,
-        detach: bool = False,
-    ) -> None:
-        super().__init__()
-        self.network = network
-        channels = network.feature_channels if from_features else None
-        with torch.random.fork_rng(devices=[]):
-            self.branch = DifficultyBranch(num_classes, att_stride, attention, channels, detach)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        size = (x.shape[-2], x.shape[-1])
-        scores, features = cast(tuple[Tensor, Tensor], self.network(x))
-        return resize(scores, size), self.branch(scores, features, size)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.errors import UserError
-from lightning_modules.deal.difficulty import DifficultyBranch, DifficultyNetwork, class_attention
+from lightning_modules.deal.difficulty import DifficultyBranch, class_attention
 from lightning_modules.deal.losses import difficulty_loss, error_mask
 from lightning_modules.segmentation.build import build_segmenter
 from lightning_modules.segmentation.metrics import pixel_loss
@@ -179,26 +179,26 @@ def test_a_detached_branch_teaches_the_segmentation_nothing(
 
 
 def test_deeplab_with_the_branch_has_as_many_parameters_as_the_authors_network() -> None:
-    made = DifficultyNetwork(build_segmenter("deeplab_mobilenet", 11), 11, att_stride=6)
-    assert sum(parameter.numel() for parameter in made.parameters()) == 5_813_496
+    parts = (build_segmenter("deeplab_mobilenet", 11), DifficultyBranch(11, att_stride=6))
+    assert sum(parameter.numel() for part in parts for parameter in part.parameters()) == 5_813_496
 
 
 def train(alpha: float | None, steps: int = 3) -> dict[str, Tensor]:
     """The weights of the segmentation after a few steps; without a branch where ``alpha`` is None."""
+    made = None if alpha is None else branch(detach=True)
     torch.manual_seed(0)
     network = build_segmenter("small_unet", 5)
-    both = None if alpha is None else DifficultyNetwork(network, 5, att_stride=2, detach=True)
-    model = network if both is None else both
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    parameters = [*network.parameters(), *(() if made is None else made.parameters())]
+    optimizer = torch.optim.SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4)
     generator = torch.Generator().manual_seed(1)
     for _ in range(steps):
         x = torch.randn(4, 3, 16, 24, generator=generator)
         y = torch.randint(5, (4, 16, 24), generator=generator)
-        if both is None:
-            loss = pixel_loss(resize(network(x)[0], (16, 24)), y)
-        else:
-            logits, difficulty = both(x)
-            loss = pixel_loss(logits, y)
+        scores, features = network(x)
+        logits = resize(scores, (16, 24))
+        loss = pixel_loss(logits, y)
+        if made is not None:
+            difficulty = made(scores, features, (16, 24))
             loss = loss + alpha * difficulty_loss(difficulty, error_mask(logits, y), y)
         optimizer.zero_grad()
         loss.backward()
