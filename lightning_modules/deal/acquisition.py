@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.errors import UserError
+from lightning_modules.deal.seeds import mixed
 from lightning_modules.segmentation.networks import Segmenter, resize
 
 Uncertainty = Literal["entropy", "margin", "least_confidence"]
@@ -80,12 +81,16 @@ def deal_de(difficulty: Tensor, levels: int, levels_range: LevelsRange = "image"
         span = high - low
         pixels = (pixels - low) / torch.where(span > 0, span, 1.0)
     bins = (pixels * levels).clamp(0, levels - 1).byte()
-    counts = _counts_in_passes(bins, levels) if bins.is_cuda else _counts_by_row(bins, levels)
-    return torch.special.entr(counts / pixels.shape[1]).sum(dim=1)
+    return torch.special.entr(level_counts(bins, levels) / pixels.shape[1]).sum(dim=1)
+
+
+def level_counts(bins: Tensor, levels: int) -> Tensor:
+    """How often each level stands in each row of ``[B, N]`` integers below ``levels``: ``[B, levels]``."""
+    return _counts_in_passes(bins, levels) if bins.is_cuda else _counts_by_row(bins, levels)
 
 
 def _counts_in_passes(bins: Tensor, levels: int) -> Tensor:
-    """How often each level stands in each row of ``[B, N]``, ``[B, levels]``: a pass for each of the few.
+    """A pass for each of the few levels.
 
     For a GPU, where torch's histogram has the host wait to learn the largest value.
     """
@@ -118,7 +123,7 @@ def committee_score(network: Segmenter, x: Tensor, ids: Tensor, passes: int, see
     Args:
         network: a segmentation network.
         x: ``[B, 3, H, W]``.
-        ids: ``[B]`` long, global numbers of the images, >= 0.
+        ids: ``[B]`` long, global numbers of the images, >= 0; on the CPU, as a GPU would be waited for.
         passes: members of the committee, >= 1; DEAL's baseline has 10.
         seed: >= 0.
 
@@ -133,7 +138,7 @@ def committee_score(network: Segmenter, x: Tensor, ids: Tensor, passes: int, see
     with _dropout_alone(network), torch.random.fork_rng(devices=devices):
         encoded = network.encode(x)
         for row, number in enumerate(ids.tolist()):
-            torch.manual_seed(_seed(_DROPOUT, seed, number))
+            torch.manual_seed(mixed(_DROPOUT, seed, number) >> 1)  # below 2**63, the most that torch takes
             votes: Tensor | None = None
             for _ in range(passes):
                 found, _ = network.decode(*(part[row : row + 1] for part in encoded))
@@ -168,11 +173,9 @@ def random_scores(ids: Sequence[int], seed: int) -> np.ndarray:
         ids: global numbers of the images, >= 0.
         seed: >= 0, one for each round.
     """
-    return np.array([np.random.default_rng(_seed(_RANDOM, seed, int(number))).random() for number in ids])
-
-
-def _seed(*numbers: int) -> int:
-    return int(np.random.SeedSequence([len(numbers), *numbers]).generate_state(1, np.uint64)[0] >> 1)
+    return np.array(
+        [np.random.default_rng(mixed(_RANDOM, seed, int(number)) >> 1).random() for number in ids]
+    )
 
 
 def select(scores: Sequence[float] | np.ndarray, ids: Sequence[int] | np.ndarray, number: int) -> list[int]:

@@ -10,6 +10,7 @@ from lightning_modules.deal.acquisition import (
     committee_score,
     deal_de,
     deal_ds,
+    level_counts,
     mean_uncertainty,
     uncertainty_map,
 )
@@ -47,7 +48,7 @@ class Looking:
             network: in evaluation mode.
             branch: of ``deal_ds`` and ``deal_de``; None for the others.
             x: ``[B, 3, H, W]``.
-            ids: ``[B]`` long, global numbers of the images.
+            ids: ``[B]`` long, global numbers of the images, on the CPU.
             seed: of the dropout.
 
         Returns:
@@ -56,7 +57,7 @@ class Looking:
         size = (x.shape[-2], x.shape[-1])
         scores, features = network(x)
         logits = resize(scores, size).float()
-        seen = logits.argmax(dim=1).flatten().bincount(minlength=self.num_classes)
+        seen = level_counts(logits.argmax(dim=1).flatten(1), self.num_classes).sum(dim=0)
         if branch is not None:
             return self._difficulty(branch(scores, features, size).float().sigmoid(), logits), seen
         if self.acquisition == "coreset":

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_modules.deal.acquisition import random_scores
 from lightning_modules.deal.coreset import k_centre_scores
+from lightning_modules.deal.seeds import mixed
 
 if TYPE_CHECKING:
     from datamodules.segmentation import SegmentationDataModule
@@ -26,8 +27,8 @@ CANDIDATES = dict.fromkeys(get_args(Acquisition), 0.5) | {"qbc": 0.4, "coreset":
 """Share of the unlabelled images that is looked at in a round, DEAL's code."""
 
 Look = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""What a network makes of images ``x`` and their ``id``: values ``[b]`` or ``[b, d]``, pixels of each class
-that it finds ``[C]``."""
+"""What a network makes of images ``x`` and of their numbers on the CPU: values ``[b]`` or ``[b, d]``, pixels
+of each class that it finds ``[C]``."""
 
 
 @dataclass
@@ -83,7 +84,7 @@ def score_images(
 
 
 def _round_seed(seed: int, acquiring: int) -> int:
-    return int(np.random.SeedSequence([2, seed, acquiring]).generate_state(1)[0])
+    return mixed(seed, acquiring) & 0xFFFFFFFF
 
 
 @torch.no_grad()
@@ -97,14 +98,18 @@ def _looked_at(
         # a process without an image would leave the others waiting; what is added is taken away again below
         others = [one for one in range(len(data.labelled)) if one not in wanted]
         asked = torch.cat([ids, torch.tensor(others[: world - len(ids)], dtype=torch.long)])
+    expected: list[Tensor] = []
     numbers: list[Tensor] = []
     found: list[Tensor] = []
     pixels: list[Tensor] = []
     device = trainer.strategy.root_device
-    for batch in data.pool_loader(asked, max(batch_size, world)):
+    loader = data.pool_loader(asked, max(batch_size, world))
+    for rows, batch in zip(loader.sampler, loader, strict=True):
+        # the batch's own numbers lie where its images do: to read them there would have the CPU wait
+        expected.append(asked[rows])
         x = trainer.precision_plugin.convert_input(batch["x"].to(device))
         with trainer.precision_plugin.forward_context():
-            values, counts = look(x, batch["id"].to(device))
+            values, counts = look(x, expected[-1])
         numbers.append(batch["id"])
         found.append(values.float())
         pixels.append(counts)
@@ -112,6 +117,8 @@ def _looked_at(
     mine = tuple(
         part.cpu().numpy() for part in (torch.cat(numbers), torch.cat(found), torch.stack(pixels).sum(dim=0))
     )
+    if mine[0].tolist() != torch.cat(expected).tolist():
+        raise RuntimeError("the images of the pool did not come in the order that was asked for")
     parts: list[tuple[np.ndarray, ...]] = [mine]
     if world > 1:
         parts = [mine] * world

@@ -90,8 +90,8 @@ class SegmentationModule(ExperimentModule):
         check_weights(network, weights)
         if num_classes >= VOID:
             raise UserError(
-                f"model.num_classes={num_classes} must be at most {VOID - 1}, as data.num_classes: labels have"
-                f" one byte, and {VOID} is void. Take data with fewer classes."
+                f"model.num_classes={num_classes} must be at most {VOID - 1}: labels have one byte, and"
+                f" {VOID} is void. Take data with fewer classes."
             )
         super().__init__()
         self.num_classes = num_classes
