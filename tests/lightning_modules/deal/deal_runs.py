@@ -1,5 +1,6 @@
 """Runs of a few rounds on a few street scenes, through the harness."""
 
+import csv
 import shutil
 from pathlib import Path
 from typing import Any, cast
@@ -59,3 +60,8 @@ def fitted(folder: Path, *overrides: str, model: str = "deal", savepoints: Any =
 def deal_of(run: FittedRun) -> Deal:
     assert isinstance(run.module, Deal)
     return run.module
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
