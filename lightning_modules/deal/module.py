@@ -9,13 +9,17 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from harness.annotations import ClassSpec, NonNegativeFloat, PositiveFloat, PositiveInt
+from harness.checkpoint_settings import class_path
 from harness.errors import UserError
+from harness.launch import is_first_process
+from harness.run_log import tell
 from lightning_modules.deal.acquisition import LevelsRange, Uncertainty, select
 from lightning_modules.deal.class_difficulty import ClassDifficulty
 from lightning_modules.deal.difficulty import DifficultyBranch
 from lightning_modules.deal.looks import Looking
 from lightning_modules.deal.losses import DifficultyLoss, difficulty_loss, error_mask
 from lightning_modules.deal.next_images import list_next_images
+from lightning_modules.deal.picks import read_picks
 from lightning_modules.deal.report import Report
 from lightning_modules.deal.round_end import end_round
 from lightning_modules.deal.rounds import Plan, Rounds
@@ -54,6 +58,8 @@ class Deal(SegmentationModule):
         step: images that every further round adds.
         rounds: trainings.
         acquisition: by what the images are chosen, see :data:`lightning_modules.deal.scoring.Acquisition`.
+        picks_from: run folder of another such run: what that one has labelled is labelled round by round, and
+            only the list of the last round goes by ``acquisition``; None chooses.
         candidates: share of the unlabelled images that a round scores, above 0 and at most 1; ``auto`` is
             that of the authors.
         alpha: weight of the loss of the difficulty branch.
@@ -96,6 +102,7 @@ class Deal(SegmentationModule):
         "difficulty_loss",
         "void_in_difficulty",
         "detach_difficulty",
+        "picks_from",
         "published_curves",
     )
     evaluation_only: ClassVar[tuple[str, ...]] = (
@@ -119,6 +126,7 @@ class Deal(SegmentationModule):
         step: PositiveInt,
         rounds: PositiveInt,
         acquisition: Acquisition,
+        picks_from: str | None,
         candidates: Literal["auto"] | PositiveFloat,
         alpha: NonNegativeFloat,
         difficulty_loss: DifficultyLoss,
@@ -165,6 +173,7 @@ class Deal(SegmentationModule):
         self.save_hyperparameters()
         self.plan = Plan(initial, step, rounds)
         self.acquisition: Acquisition = acquisition
+        self.picks_from = picks_from
         self.share = float(share)
         self.alpha = alpha
         self.difficulty_loss: DifficultyLoss = difficulty_loss
@@ -201,11 +210,17 @@ class Deal(SegmentationModule):
     def on_phase_start(self, datamodule: LightningDataModule) -> None:
         """Labels what the rounds before have chosen, and begins anew.
 
+        What another run has picked is read once, when the first round begins, and kept with the state.
+
         Raises:
             UserError: the pool is too small, not the one that the run began with, or has no masks; published
-                weights cannot be had.
+                weights or the picks of another run cannot be had.
         """
         data = scenes_of(datamodule)
+        if self.picks_from is not None and not self.rounds.has_begun:
+            self.rounds = read_picks(self.picks_from, class_path(type(self)), self.plan, data)
+            if is_first_process():
+                tell(f"labels the images that {self.picks_from} chose by {self.rounds.picked_by}")
         self.rounds.begin(self.plan, data)
         data.set_labelled(self.rounds.labelled)
         if self.phase_index == 0:
@@ -342,10 +357,11 @@ class Deal(SegmentationModule):
             if self.branch is None or name != "scenes":  # which the picture of difficulties shows as well
                 yield name, figure
         names, palette = names_of(data, self.num_classes), palette_of(data, self.num_classes).numpy()
-        yield from self.report.figures(names, palette, self.published_curves, self.acquisition)
+        chosen_by = self.rounds.picked_by or self.acquisition
+        yield from self.report.figures(names, palette, self.published_curves, chosen_by)
         if self.branch is not None:
             yield "difficulty", draw_difficulties(self, data)
-        number = max(self.rounds.queries, default=0)
+        number = max(self.rounds.scores, default=0)
         if number:
             queries, ids = self.rounds.queries[number], self.rounds.candidates[number]
             scores = self.rounds.scores[number].numpy()

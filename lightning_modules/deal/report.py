@@ -101,7 +101,7 @@ class Report:
             names: of the classes.
             palette: ``[256, 3]`` in [0, 1].
             published: mIoU in percent by acquisition, at the images in its entry ``labelled``; may be empty.
-            acquisition: of this run.
+            acquisition: by what the images were chosen.
         """
         from lightning_modules.deal.pictures import (
             draw_class_difficulty,

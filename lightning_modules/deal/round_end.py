@@ -12,7 +12,6 @@ from lightning_modules.deal.acquisition import select
 from lightning_modules.deal.next_images import list_next_images
 from lightning_modules.deal.report import Measured, annotated_shares, hard_shares
 from lightning_modules.deal.rounds import candidates_of
-from lightning_modules.deal.scoring import Scored
 from lightning_modules.segmentation.scenes import names_of
 
 if TYPE_CHECKING:
@@ -21,7 +20,9 @@ if TYPE_CHECKING:
 
 
 def end_round(module: "Deal", trainer: Trainer, data: "SegmentationDataModule") -> dict[str, float]:
-    """Tests the round's weights, scores the pool and chooses what to label next; every process must call it.
+    """Tests the round's weights and finds what to label next; every process must call it.
+
+    That is chosen by scores of the pool, or what another run has chosen at this place.
 
     Args:
         module: with the weights of the round; its report and its rounds grow.
@@ -43,16 +44,11 @@ def end_round(module: "Deal", trainer: Trainer, data: "SegmentationDataModule") 
     module.report.rounds[number] = measured
 
     started = time.perf_counter()
-    share = 1.0 if module.is_last else module.share
-    ids = candidates_of(data, number, share, module.plan.step)
-    wanted = len(ids) if module.is_last else min(module.plan.step, len(ids))
-    scored = module.score(trainer, data, ids, wanted) if len(ids) else None
-    if scored is not None:
-        measured.pool_share = scored.shares.tolist()
-        _choose(module, trainer, data, scored)
-    elif trainer.is_global_zero:
-        tell("all training images are labelled: there is nothing to annotate next")
-    _spent(module, "scoring", started)
+    if number in module.rounds.picks:
+        module.rounds.take(number)
+    else:
+        measured.pool_share = _choose(module, trainer, data)
+        _spent(module, "scoring", started)
     names = tuple(name.replace(" ", "_") for name in names_of(data, module.num_classes))
     found = measured.metrics(names)
     if trainer.is_global_zero:
@@ -94,8 +90,16 @@ def _measure(module: "Deal", trainer: Trainer, data: "SegmentationDataModule") -
     )
 
 
-def _choose(module: "Deal", trainer: Trainer, data: "SegmentationDataModule", scored: Scored) -> None:
+def _choose(module: "Deal", trainer: Trainer, data: "SegmentationDataModule") -> list[float]:
+    """Scores the pool and takes the best; shares of the classes in what was looked at, empty for none."""
     number, rounds = module.round, module.rounds
+    ids = candidates_of(data, number, 1.0 if module.is_last else module.share, module.plan.step)
+    if not len(ids):
+        if trainer.is_global_zero:
+            tell("all training images are labelled: there is nothing to annotate next")
+        return []
+    wanted = len(ids) if module.is_last else min(module.plan.step, len(ids))
+    scored = module.score(trainer, data, ids, wanted)
     order: list[int] = select(scored.scores, scored.ids, len(scored.ids))
     order = trainer.strategy.broadcast(order)  # whatever rounding made of equal scores elsewhere
     queries = order[: module.plan.step]
@@ -106,3 +110,5 @@ def _choose(module: "Deal", trainer: Trainer, data: "SegmentationDataModule", sc
         rounds.add(number, queries)
     else:
         list_next_images(trainer, data, scored, order)
+    shares: list[float] = scored.shares.tolist()
+    return shares

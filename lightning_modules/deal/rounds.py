@@ -4,13 +4,14 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 from torch import Tensor
 
 from harness.errors import UserError
 from harness.words import counted
+from lightning_modules.deal.scoring import Acquisition
 
 if TYPE_CHECKING:
     from datamodules.segmentation import SegmentationDataModule
@@ -85,6 +86,8 @@ class Rounds:
         candidates: by round the numbers of the images that were scored then.
         scores: by round their scores, float64; higher was queried first.
         queries: by round the images that it chose, best first; those of the last round are to be annotated.
+        picks: by round what it takes over from another run in place of choosing, best first.
+        picked_by: the acquisition of that run; empty without one.
     """
 
     labelled: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.long))
@@ -92,6 +95,8 @@ class Rounds:
     candidates: dict[int, Tensor] = field(default_factory=dict)
     scores: dict[int, Tensor] = field(default_factory=dict)
     queries: dict[int, list[int]] = field(default_factory=dict)
+    picks: dict[int, list[int]] = field(default_factory=dict)
+    picked_by: Acquisition | Literal[""] = ""
 
     def state(self) -> dict[str, Any]:
         """As plain values and tensors."""
@@ -101,16 +106,23 @@ class Rounds:
             "candidates": dict(self.candidates),
             "scores": dict(self.scores),
             "queries": {number: list(ids) for number, ids in self.queries.items()},
+            "picks": {number: list(ids) for number, ids in self.picks.items()},
+            "picked_by": self.picked_by,
         }
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Self:
-        """What :meth:`state` gave.
+        """What :meth:`state` gave; picks may be left out.
 
         Raises:
             TypeError: it has other keys.
         """
         return cls(**state)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it is known what the first round trains on."""
+        return bool(len(self.labelled))
 
     def begin(self, plan: Plan, data: "SegmentationDataModule") -> None:
         """Labels the first images, or makes sure that they are still those of this pool.
@@ -119,7 +131,7 @@ class Rounds:
             UserError: the plan does not fit, or a run goes on with other images than it began with.
         """
         digest = pool_digest(data)
-        if not len(self.labelled):
+        if not self.has_begun:
             self.labelled, self.pool = plan.first_labelled(data), digest
         elif self.pool != digest:
             raise UserError(
@@ -129,11 +141,16 @@ class Rounds:
 
     def is_of(self, data: "SegmentationDataModule") -> bool:
         """Whether the numbers of images are those of this pool."""
-        return bool(len(self.labelled)) and self.pool == pool_digest(data)
+        return self.has_begun and self.pool == pool_digest(data)
 
     def counts(self, number: int) -> int:
         """Images that round ``number`` trained on."""
         return int(((self.labelled > 0) & (self.labelled <= number)).sum())
+
+    def take(self, number: int) -> None:
+        """Labels what another run has chosen in round ``number``, for the round after it."""
+        self.queries[number] = list(self.picks[number])
+        self.add(number, self.queries[number])
 
     def add(self, number: int, queries: list[int]) -> None:
         """Labels what round ``number`` has chosen, for the round after it."""
