@@ -9,10 +9,12 @@ medians over rounds in which both forms take turns; a ratio is the median of the
 
 - Scoring: ours reduces the difficulty map where it lies and sends one number an image; the authors' resizes
   all classes to the image, copies the probabilities and the map to the host and makes a histogram of each
-  there. Once from the output of the network on, once with the network.
+  there. Once from the output of the network on; with the network, whose attention the authors' form makes
+  with the matrix of weights; and with ours in bfloat16.
 - Core-set: a running minimum of distances, against all distances anew for every pick.
 - Attention: fused, against the matrix of N x N weights; forward and backward.
-- Training: a step of the whole network with one and with the other.
+- Training: a step of the whole network with the fused attention and ReLU6 that keep one map; with the fused
+  attention alone; and as the authors train.
 
 Memory is what the peak during the job lies above what was there before it: of a GPU as torch counts it, of
 the CPU as the kernel counts the process (Linux alone).
@@ -33,7 +35,7 @@ from unittest import mock
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.report import Table, add_arguments, write_report
 from lightning_modules.deal import difficulty
@@ -42,6 +44,7 @@ from lightning_modules.deal.coreset import k_centre_greedy
 from lightning_modules.deal.difficulty import DifficultyBranch, class_attention
 from lightning_modules.deal.losses import difficulty_loss, error_mask
 from lightning_modules.segmentation.build import build_segmenter
+from lightning_modules.segmentation.lean_relu6 import LeanReLU6
 from lightning_modules.segmentation.metrics import pixel_loss
 from lightning_modules.segmentation.networks import Segmenter, resize
 
@@ -159,41 +162,50 @@ def scoring_table(device: torch.device, batch: int, rounds: int) -> Table:
     branch.eval()
     x = torch.randn(batch, 3, *SIZE, device=device)
 
-    def outputs() -> tuple[Tensor, Tensor]:
+    def outputs(x: Tensor = x) -> tuple[Tensor, Tensor]:
         scores, features = network(x)
         return scores, branch(scores, features, SIZE)
 
-    def whole_ours() -> np.ndarray:
+    def ours() -> np.ndarray:
         return reduced_scores(outputs()[1])
 
-    def whole_theirs() -> np.ndarray:
-        return shipped_scores(*outputs())
+    def ours_in_bfloat16() -> np.ndarray:
+        with torch.autocast(device.type, torch.bfloat16):
+            return reduced_scores(outputs(x.contiguous(memory_format=torch.channels_last))[1].float())
+
+    def theirs() -> np.ndarray:
+        with mock.patch.object(difficulty, "class_attention", explicit_attention):
+            return shipped_scores(*outputs())
 
     with torch.inference_mode():
         scores, logits = outputs()
         np.testing.assert_allclose(reduced_scores(logits), shipped_scores(scores, logits), atol=1e-3)
-        rows = []
-        for name, ours, theirs, count in (
-            (
+        few = min(rounds, 5)
+        rows = [
+            _scoring_row(
                 "reduction alone",
-                lambda: reduced_scores(logits),
-                lambda: shipped_scores(scores, logits),
-                rounds,
+                batch,
+                paired(
+                    lambda: reduced_scores(logits), lambda: shipped_scores(scores, logits), rounds, device
+                ),
             ),
-            ("network and reduction", whole_ours, whole_theirs, min(rounds, 5)),
-        ):
-            mine, other, ratio = paired(ours, theirs, count, device)
-            rows.append(
-                {
-                    "scoring": name,
-                    "ours images/s": batch / mine,
-                    "authors' images/s": batch / other,
-                    "ratio": ratio,
-                    "ours sends bytes": 4 * batch,
-                    "authors' send bytes": 4 * batch * (CLASSES + 1) * math.prod(SIZE),
-                }
-            )
+            _scoring_row("network and reduction", batch, paired(ours, theirs, few, device)),
+            # what hardware.precision=bf16-mixed does; the authors' has no such switch
+            _scoring_row("the same, ours in bfloat16", batch, paired(ours_in_bfloat16, theirs, few, device)),
+        ]
     return Table(f"Scoring with DE, {batch} images of CamVid's size, {_where(device)}", rows)
+
+
+def _scoring_row(name: str, batch: int, found: tuple[float, float, float]) -> dict[str, Any]:
+    mine, other, ratio = found
+    return {
+        "scoring": name,
+        "ours images/s": batch / mine,
+        "authors' images/s": batch / other,
+        "ratio": ratio,
+        "ours sends bytes": 4 * batch,
+        "authors' send bytes": 4 * batch * (CLASSES + 1) * math.prod(SIZE),
+    }
 
 
 def coreset_table(device: torch.device, rounds: int) -> Table:
@@ -254,17 +266,33 @@ def attention_table(device: torch.device, rounds: int) -> Table:
 
 def training_table(device: torch.device, batch: int) -> Table:
     """Peak memory of one training step of DeepLabv3+ with its difficulty branch."""
-    rows = []
-    for name, form in (("fused", class_attention), ("N x N", explicit_attention)):
+    rows: list[dict[str, Any]] = []
+    for name, form, lean in (
+        ("ours: fused, ReLU6 keeps one map", class_attention, True),
+        ("fused, torch's ReLU6", class_attention, False),
+        ("authors': N x N, torch's ReLU6", explicit_attention, False),
+    ):
         network, branch = network_and_branch(device)
+        if not lean:
+            plain_activations(network)
         x = torch.randn(batch, 3, *SIZE, device=device)
         y = torch.randint(CLASSES, (batch, *SIZE), device=device)
         losses: list[float] = []
         job = functools.partial(training_step, network.train(), branch.train(), x, y, losses)
         with mock.patch.object(difficulty, "class_attention", form):
             memory = peak_mebibytes(job, device)
-        rows.append({"attention": name, "peak MiB": memory, "loss of the step": losses[0]})
+        rows.append({"training": name, "peak MiB": memory, "loss of the step": losses[0]})
+    for row in rows:
+        row["share of the authors'"] = row["peak MiB"] / rows[-1]["peak MiB"]
     return Table(f"A training step, batch {batch} of CamVid's size, {_where(device)}", rows)
+
+
+def plain_activations(network: nn.Module) -> None:
+    """Puts torch's ReLU6 back, whose backward pass keeps a clone of its input."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, LeanReLU6):
+                setattr(module, name, nn.ReLU6(inplace=True))
 
 
 def training_step(

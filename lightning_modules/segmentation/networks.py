@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.errors import UserError
-
 from lightning_modules.segmentation.lean_relu6 import lean_activations
 
 Size = tuple[int, int]

@@ -64,6 +64,6 @@ def test_all_tables_are_made_in_small_sizes(monkeypatch: pytest.MonkeyPatch) -> 
         deal.attention_table(CPU, rounds=2),
         deal.training_table(CPU, batch=2),
     ]
-    assert [len(table.rows) for table in tables] == [2, 1, 1, 2]
-    fused, full = (row["loss of the step"] for row in tables[-1].rows)
-    assert fused == pytest.approx(full, rel=1e-5)
+    assert [len(table.rows) for table in tables] == [3, 1, 1, 3]
+    lean, fused, full = (row["loss of the step"] for row in tables[-1].rows)
+    assert lean == fused == pytest.approx(full, rel=1e-5)
