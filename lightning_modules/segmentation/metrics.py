@@ -18,7 +18,9 @@ def pixel_loss(logits: Tensor, y: Tensor) -> Tensor:
         logits: ``[B, C, H, W]``.
         y: ``[B, H, W]`` long, classes or :data:`VOID`.
     """
-    total = F.cross_entropy(logits, y, ignore_index=VOID, reduction="sum")
+    # where torch itself sums on a GPU it is in an order of chance, which trainer.deterministic refuses
+    reduction = "none" if logits.is_cuda else "sum"
+    total = F.cross_entropy(logits, y, ignore_index=VOID, reduction=reduction).sum()
     return total / (y != VOID).sum().clamp(min=1)
 
 
