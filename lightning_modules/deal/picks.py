@@ -41,18 +41,18 @@ def read_picks(given: str, kind: str, plan: Plan, data: "SegmentationDataModule"
             " runs/deal_street_scenes/<time>_<id>."
         )
     try:
-        theirs, labelled, picks, by = _of(content)
+        their_plan, theirs, picks, picked_by = _of(content)
     except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise UserError(
             f"{shown} is damaged: it does not say which images were labelled when. Give another run."
         ) from error
-    if labelled.pool != pool_digest(data):
+    if theirs.pool != pool_digest(data):
         raise UserError(
             f"{shown} has chosen from other training images than those of data={data.choice} here. Give this"
             " run the data of that one (config.yaml in its folder)."
         )
-    _check_plan(shown, plan, theirs)
-    known = int(labelled.labelled.max())
+    _check_plan(shown, plan, their_plan)
+    known = int(theirs.labelled.max())  # rounds
     if known < plan.rounds:
         raise UserError(
             f"{shown} has chosen the images of {counted(known, 'round')} so far, and model.rounds="
@@ -61,10 +61,10 @@ def read_picks(given: str, kind: str, plan: Plan, data: "SegmentationDataModule"
         )
     plan.first_labelled(data)  # which the masks must allow
     return Rounds(
-        labelled=(labelled.labelled == 1).long(),
-        pool=labelled.pool,
+        labelled=(theirs.labelled == 1).long(),
+        pool=theirs.pool,
         picks={number: picks[number] for number in range(1, plan.rounds)},
-        picked_by=by,
+        picked_by=picked_by,
     )
 
 
