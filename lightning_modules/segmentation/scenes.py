@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datamodules.palette import distinct_colours
 from lightning_modules.segmentation.metrics import VOID
 
 VOID_COLOUR = (0, 0, 0)
@@ -24,25 +25,11 @@ def palette_of(datamodule: Any, num_classes: int) -> Tensor:
         datamodule: whose ``palette``, RGB triples up to 255, is taken if it has one.
         num_classes: number of classes.
     """
-    given: Sequence[Sequence[int]] = getattr(datamodule, "palette", None) or fallback_palette(num_classes)
+    own: Sequence[Sequence[int]] | None = getattr(datamodule, "palette", None)
+    given = own or distinct_colours(num_classes)
     colours = torch.tensor(VOID_COLOUR).repeat(VOID + 1, 1)
     colours[:num_classes] = torch.tensor([tuple(colour) for colour in given[:num_classes]])
     return colours / 255
-
-
-def fallback_palette(num_classes: int) -> tuple[tuple[int, int, int], ...]:
-    """Colours far apart for any number of classes: the bits of its number, spread over the three channels.
-
-    The colours of PASCAL VOC, without its black.
-    """
-    colours = []
-    for number in range(1, num_classes + 1):
-        bits = [0, 0, 0]
-        for place in range(8):
-            for channel in range(3):
-                bits[channel] |= (number >> (3 * place + channel) & 1) << (7 - place)
-        colours.append((bits[0], bits[1], bits[2]))
-    return tuple(colours)
 
 
 def paint(labels: Tensor, palette: Tensor) -> Tensor:

@@ -2,15 +2,8 @@
 
 import torch
 
-from lightning_modules.segmentation.scenes import fallback_palette, names_of, paint, palette_of, visible
+from lightning_modules.segmentation.scenes import names_of, paint, palette_of, visible
 from tests.lightning_modules.segmentation.tiny_scenes import NAMES, PALETTE, TinyScenes
-
-
-def test_colours_of_any_number_of_classes_differ_and_none_is_that_of_void() -> None:
-    colours = fallback_palette(254)
-    assert colours[:3] == ((128, 0, 0), (0, 128, 0), (128, 128, 0))
-    assert len(set(colours)) == 254
-    assert (0, 0, 0) not in colours
 
 
 def test_a_data_module_s_own_names_and_colours_are_taken() -> None:
