@@ -246,5 +246,6 @@ def draw_scores(students: Sequence[Sequence[dict[str, Any]]], data: str, teacher
     axes.set_xlabel("L_LSP on the training set, x 1000 (lower: more like the teacher)")
     axes.set_ylabel(unit)
     axes.margins(0.08)
+    axes.set_ylim(top=min(axes.get_ylim()[1], 100.5))  # deviations of scores near 100 % go beyond it
     figure.legend(loc="outside lower left", ncols=3)
     return figure
