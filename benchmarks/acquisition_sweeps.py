@@ -24,25 +24,31 @@ class Strategy:
         key: short name.
         acquisition: choice of ``model.acquisition``, or :data:`FULL` for all images labelled at once.
         data: choice of the group ``data``.
+        overrides: further words of the command.
     """
 
     key: str
     acquisition: str
     data: str
+    overrides: tuple[str, ...] = ()
 
     def experiment(self) -> Experiment:
         """What is run."""
         title = TITLES[self.acquisition]
         if self.acquisition == FULL:
             return Experiment(self.key, title, "deeplab", self.data)
-        words = (f"model.acquisition={self.acquisition}",)
+        words = (f"model.acquisition={self.acquisition}", *self.overrides)
         return Experiment(self.key, title, "deal", self.data, words)
 
 
 # what matters most comes first, so that an interrupted call has it
 ORDER = ("deal_ds", "random", "deal_de", "entropy", "coreset", "qbc", "margin", "least_confidence", FULL)
 ON_SCENES = [Strategy(name, name, SCENES) for name in ORDER]
-ON_CAMVID = [Strategy(f"camvid_jpeg_{name}", name, "camvid_jpeg") for name in ("deal_ds", "random")]
+ON_CAMVID = [
+    # without the file of weights, which has to be downloaded
+    Strategy(f"camvid_jpeg_{name}", name, "camvid_jpeg", ("model.weights=null",))
+    for name in ("deal_ds", "random")
+]
 STRATEGIES = [*ON_SCENES, *ON_CAMVID]
 
 

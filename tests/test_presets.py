@@ -350,7 +350,7 @@ def test_on_a_user_s_folder_one_round_trains_on_all_masks() -> None:
 def test_the_lossy_copy_of_camvid_is_reduced_for_a_cpu_and_claims_no_published_number(model: str) -> None:
     config = composed(model, "camvid_jpeg")
     assert_holds(config["data"], {"height": 90, "width": 120})
-    assert_holds(config["model"], {"network": "small_unet", "weights": None})
+    assert_holds(config["model"], {"network": "deeplab_mobilenet", "weights": "IMAGENET1K_V1"})
     assert (config["trainer"]["max_epochs"], config["published"]) == (20, None)
 
 
