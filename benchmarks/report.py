@@ -61,10 +61,17 @@ class ExperimentRow(Protocol):
 
 @dataclass(frozen=True)
 class Table:
-    """A table of figures: rows of equal keys under a title that says what, where and how it was measured."""
+    """A table of figures.
+
+    Attributes:
+        title: what, where and how it was measured.
+        rows: of equal keys.
+        note: what was asked and whether it was reached; empty for nothing.
+    """
 
     title: str
     rows: list[dict[str, Any]]
+    note: str = ""
 
     def texts(self) -> list[list[str]]:
         """The head, then the rows, as text; floats with three significant digits."""
@@ -77,12 +84,20 @@ class Table:
         print(f"\n{self.title}")
         for line in texts:
             print("  ".join(f"{text:>{width}}" for text, width in zip(line, widths, strict=True)))
+        if self.note:
+            print(self.note)
 
     def markdown(self) -> str:
-        """The table for a page, its title as a line above."""
+        """The table for a page, its title as a line above and its note below."""
         head, *lines = ("| " + " | ".join(line) + " |" for line in self.texts())
         rule = "|" + "---|" * len(self.rows[0])
-        return "\n".join([f"{self.title}:", "", head, rule, *lines])
+        note = ["", self.note] if self.note else []
+        return "\n".join([f"{self.title}:", "", head, rule, *lines, *note])
+
+
+def asked(what: str, reached: bool) -> str:
+    """A note of a target: ``Asked: <what>; reached.``, or not."""
+    return f"Asked: {what}; {'reached' if reached else 'not reached'}."
 
 
 def write_report(name: str, tables: Sequence[Table], folder: Path) -> None:
