@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_modules.segmentation.metrics import VOID
+from datamodules.paired_augmentation import VOID
 
 
 class ClassDifficulty(Metric):

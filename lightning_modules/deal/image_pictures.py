@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from datamodules.paired_augmentation import VOID
 from datamodules.scenes import normaliser
 from harness.figures import in_house_style, new_figure
-from lightning_modules.segmentation.metrics import VOID
 from lightning_modules.segmentation.pictures import RIGHT, UNKNOWN, WRONG
 from lightning_modules.segmentation.scenes import names_of, palette_of
 

@@ -40,7 +40,14 @@ class Looking:
     passes: int
 
     def look(
-        self, network: Segmenter, branch: DifficultyBranch | None, x: Tensor, ids: Tensor, seed: int
+        self,
+        network: Segmenter,
+        branch: DifficultyBranch | None,
+        x: Tensor,
+        ids: Tensor,
+        seed: int,
+        *,
+        as_centres: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Values of a batch, and what the network sees in it.
 
@@ -50,10 +57,15 @@ class Looking:
             x: ``[B, 3, H, W]``.
             ids: ``[B]`` long, global numbers of the images, on the CPU.
             seed: of the dropout.
+            as_centres: of ``coreset``, of whose labelled images nothing but the features is wanted: the head
+                does not run, and no class is counted.
 
         Returns:
-            Scores ``[B]``, of ``coreset`` features ``[B, d]``; pixels of each class ``[C]`` long.
+            Scores ``[B]``, of ``coreset`` features ``[B, d]``; pixels of each class ``[C]`` long, ``[0]`` of
+            centres.
         """
+        if as_centres:
+            return _means(network.before_head(x)), ids.new_zeros(0)
         size = (x.shape[-2], x.shape[-1])
         scores, features = network(x)
         logits = resize(scores, size).float()
@@ -61,7 +73,7 @@ class Looking:
         if branch is not None:
             return self._difficulty(branch(scores, features, size).float().sigmoid(), logits), seen
         if self.acquisition == "coreset":
-            return features.float().mean(dim=(2, 3)), seen
+            return _means(features), seen
         if self.acquisition == "qbc":
             return committee_score(network, x, ids, self.passes, seed), seen
         assert self.acquisition in ("entropy", "margin", "least_confidence")
@@ -72,3 +84,8 @@ class Looking:
             return deal_de(difficulty, self.levels, self.levels_range)
         factor = self.ds_uncertainty
         return deal_ds(difficulty, None if factor is None else uncertainty_map(logits, factor))
+
+
+def _means(features: Tensor) -> Tensor:
+    """``[B, d, h, w]`` -> ``[B, d]``, over the image."""
+    return features.float().mean(dim=(2, 3))

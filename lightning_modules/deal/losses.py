@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_modules.segmentation.metrics import VOID
+from datamodules.paired_augmentation import VOID
 
 DifficultyLoss = Literal["bce", "wce"]
 

@@ -297,8 +297,8 @@ class Deal(SegmentationModule):
             wanted: how many of them will be taken in order, the best first; None for all.
         """
 
-        def look(x: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor]:
-            return self.looking.look(self.network, self.branch, x, numbers, data.seed)
+        def look(x: Tensor, numbers: Tensor, as_centres: bool) -> tuple[Tensor, Tensor]:
+            return self.looking.look(self.network, self.branch, x, numbers, data.seed, as_centres=as_centres)
 
         self.eval()
         return score_images(

@@ -143,10 +143,6 @@ class Rounds:
         """Whether the numbers of images are those of this pool."""
         return self.has_begun and self.pool == pool_digest(data)
 
-    def counts(self, number: int) -> int:
-        """Images that round ``number`` trained on."""
-        return int(((self.labelled > 0) & (self.labelled <= number)).sum())
-
     def take(self, number: int) -> None:
         """Labels what another run has chosen in round ``number``, for the round after it."""
         self.queries[number] = list(self.picks[number])

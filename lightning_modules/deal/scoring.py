@@ -1,8 +1,7 @@
 """The scores of some images of the pool, the same on any number of processes and in any batch size."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 import torch
@@ -26,9 +25,13 @@ WITH_BRANCH = ("deal_ds", "deal_de")
 CANDIDATES = dict.fromkeys(get_args(Acquisition), 0.5) | {"qbc": 0.4, "coreset": 0.4}
 """Share of the unlabelled images that is looked at in a round, DEAL's code."""
 
-Look = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""What a network makes of images ``x`` and of their numbers on the CPU: values ``[b]`` or ``[b, d]``, pixels
-of each class that it finds ``[C]``."""
+
+class Look(Protocol):
+    """What a network makes of images ``x`` and of their numbers on the CPU."""
+
+    def __call__(self, x: Tensor, numbers: Tensor, as_centres: bool, /) -> tuple[Tensor, Tensor]:
+        """Values ``[b]`` or ``[b, d]``; pixels of each class that it finds ``[C]``, ``[0]`` of centres."""
+        ...
 
 
 @dataclass
@@ -78,7 +81,7 @@ def score_images(
     values, shares = _looked_at(data, ids, look, trainer, batch_size)
     if acquisition != "coreset":
         return Scored(ids.numpy(), values.double().numpy(), shares)
-    centres, _ = _looked_at(data, data.labelled_ids, look, trainer, batch_size)
+    centres, _ = _looked_at(data, data.labelled_ids, look, trainer, batch_size, as_centres=True)
     scores = k_centre_scores(values, centres, wanted).numpy()
     return Scored(ids.numpy(), trainer.strategy.broadcast(scores), shares)
 
@@ -89,9 +92,17 @@ def _round_seed(seed: int, acquiring: int) -> int:
 
 @torch.no_grad()
 def _looked_at(
-    data: "SegmentationDataModule", ids: Tensor, look: Look, trainer: Trainer, batch_size: int
+    data: "SegmentationDataModule",
+    ids: Tensor,
+    look: Look,
+    trainer: Trainer,
+    batch_size: int,
+    as_centres: bool = False,
 ) -> tuple[Tensor, np.ndarray]:
-    """Values of images in the order of ``ids``, on the CPU, and shares of the classes over all of them."""
+    """Values of images in the order of ``ids``, on the CPU, and shares of the classes over all of them.
+
+    Centres have no shares.
+    """
     world, wanted = trainer.world_size, set(ids.tolist())
     asked = ids
     if len(ids) < world:
@@ -109,7 +120,7 @@ def _looked_at(
         expected.append(asked[rows])
         x = trainer.precision_plugin.convert_input(batch["x"].to(device))
         with trainer.precision_plugin.forward_context():
-            values, counts = look(x, expected[-1])
+            values, counts = look(x, expected[-1], as_centres)
         numbers.append(batch["id"])
         found.append(values.float())
         pixels.append(counts)

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 
-VOID = 255
-"""The label of pixels that nobody annotated: no part of any loss or metric."""
+from datamodules.paired_augmentation import VOID
 
 
 def pixel_loss(logits: Tensor, y: Tensor) -> Tensor:

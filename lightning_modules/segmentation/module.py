@@ -8,6 +8,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
+from datamodules.paired_augmentation import VOID
 from harness.annotations import ClassSpec, PositiveFloat, PositiveInt
 from harness.errors import UserError
 from lightning_modules.experiment import ExperimentModule
@@ -19,7 +20,6 @@ from lightning_modules.segmentation.build import (
     load_backbone,
 )
 from lightning_modules.segmentation.metrics import (
-    VOID,
     SegmentationScores,
     class_iou,
     confusion_counts,

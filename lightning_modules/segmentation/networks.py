@@ -5,7 +5,6 @@ dropout passes runs it once. All bilinear resizing has aligned corners, as in DE
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -34,13 +33,16 @@ class Segmenter(nn.Module):
     feature_channels: int
     """Channels of the features."""
 
+    head: nn.Module
+    """Makes scores of the features."""
+
     @abstractmethod
     def encode(self, x: Tensor) -> tuple[Tensor, ...]:
         """What the decoder needs of images ``[B, 3, H, W]``; every entry has B rows. No dropout in here."""
 
     @abstractmethod
-    def decode(self, *encoded: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores and features of what :meth:`encode` gave."""
+    def join(self, *encoded: Tensor) -> Tensor:
+        """Features, ``[B, feature_channels, h, w]``, of what :meth:`encode` gave."""
 
     @abstractmethod
     def backbone(self) -> nn.Module:
@@ -50,13 +52,17 @@ class Segmenter(nn.Module):
     def reset_parameters(self) -> None:
         """Draws all weights anew, those of the backbone too."""
 
+    def decode(self, *encoded: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and features of what :meth:`encode` gave."""
+        features = self.join(*encoded)
+        return self.head(features), features
+
+    def before_head(self, x: Tensor) -> Tensor:
+        """The features alone of images ``[B, 3, H, W]``, without the price of the head."""
+        return self.join(*self.encode(x))
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return self.decode(*self.encode(x))
-
-    def new_parameters(self) -> Iterator[nn.Parameter]:
-        """All parameters but the backbone's, in the order of :meth:`parameters`."""
-        known = {id(parameter) for parameter in self.backbone().parameters()}
-        return (parameter for parameter in self.parameters() if id(parameter) not in known)
 
 
 class DeepLabV3Plus(Segmenter):
@@ -113,11 +119,10 @@ class DeepLabV3Plus(Segmenter):
         high = self.aspp(self.features[self._LOW_LEVEL :](low))  # -> [B, 256, H/16, W/16]
         return self.low_level(low), high
 
-    def decode(self, *encoded: Tensor) -> tuple[Tensor, Tensor]:
+    def join(self, *encoded: Tensor) -> Tensor:
         low, high = encoded
         high = resize(self.aspp_dropout(high), (low.shape[-2], low.shape[-1]))
-        features = torch.cat([high, low], dim=1)  # [B, 304, H/4, W/4]
-        return self.head(features), features
+        return torch.cat([high, low], dim=1)  # [B, 304, H/4, W/4]
 
 
 class ASPP(nn.Module):
@@ -233,11 +238,10 @@ class SmallUNet(Segmenter):
         back = resize(quarter, (half.shape[-2], half.shape[-1]))
         return whole, self.up(torch.cat([back, half], dim=1))
 
-    def decode(self, *encoded: Tensor) -> tuple[Tensor, Tensor]:
+    def join(self, *encoded: Tensor) -> Tensor:
         whole, half = encoded
         back = resize(self.dropout(half), (whole.shape[-2], whole.shape[-1]))
-        features = torch.cat([back, whole], dim=1)  # [B, 16 + 8, H, W]
-        return self.head(features), features
+        return torch.cat([back, whole], dim=1)  # [B, 16 + 8, H, W]
 
 
 def convolution(

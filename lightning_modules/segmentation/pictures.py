@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from datamodules.paired_augmentation import VOID
 from harness.figures import FAINT, INK, MUTED, PALETTE, class_label, in_house_style, new_figure
-from lightning_modules.segmentation.metrics import VOID
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from datamodules.paired_augmentation import VOID
 from datamodules.palette import distinct_colours
-from lightning_modules.segmentation.metrics import VOID
 
 VOID_COLOUR = (0, 0, 0)
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from datamodules.paired_augmentation import VOID
 from lightning_modules.deal.class_difficulty import ClassDifficulty, spearman
-from lightning_modules.segmentation.metrics import VOID, class_iou, confusion_counts
+from lightning_modules.segmentation.metrics import class_iou, confusion_counts
 
 
 def test_by_hand_over_the_pixels_of_either_kind() -> None:

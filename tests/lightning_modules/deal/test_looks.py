@@ -79,6 +79,15 @@ def test_the_committee_has_as_many_members_as_are_named() -> None:
     assert_all_differ(found)
 
 
+def test_centres_have_the_features_of_candidates_to_the_bit_and_count_nothing() -> None:
+    looking = Looking("coreset", 5, 8, "image", None, 3)
+    with torch.no_grad():
+        candidates, seen = looking.look(NETWORK, None, X, IDS, seed=1)
+        centres, nothing = looking.look(NETWORK, None, X, IDS, seed=1, as_centres=True)
+    assert torch.equal(candidates, centres)
+    assert (int(seen.sum()), len(nothing)) == (X[:, 0].numel(), 0)
+
+
 @pytest.mark.parametrize("kind", get_args(Uncertainty))
 def test_the_baselines_look_at_the_uncertainty_of_their_name(kind: Uncertainty) -> None:
     torch.testing.assert_close(scores_of(kind), mean_uncertainty(maps()[1], kind))

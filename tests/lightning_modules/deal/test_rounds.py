@@ -92,4 +92,3 @@ def test_queries_are_labelled_from_the_next_round_on() -> None:
     rounds.add(1, [4, 1])
     assert rounds.labelled.tolist() == [1, 2, 0, 1, 2]
     assert before.tolist() == [1, 0, 0, 1, 0]
-    assert [rounds.counts(number) for number in (1, 2)] == [2, 4]

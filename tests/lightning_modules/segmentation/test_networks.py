@@ -165,11 +165,14 @@ def test_encoding_has_no_dropout_in_it(name: SegmenterName) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_the_two_groups_are_all_parameters_once_each(name: SegmenterName) -> None:
-    network = made(name)
-    new = list(network.new_parameters())
-    assert count(network.backbone()) + sum(p.numel() for p in new) == count(network)
-    assert {id(p) for p in new}.isdisjoint(id(p) for p in network.backbone().parameters())
+def test_the_features_are_the_same_without_the_head_which_does_not_run(
+    name: SegmenterName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, x = made(name).eval(), torch.randn(2, 3, 64, 64)
+    scores, features = network(x)
+    assert torch.equal(network.head(features), scores)
+    monkeypatch.setattr(network.head, "forward", None)
+    assert torch.equal(network.before_head(x), features)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -190,11 +193,11 @@ def test_the_backbone_takes_the_weights_of_a_file_and_nothing_is_drawn_for_it(tm
     trained = mobilenet_v2(weights=None)
     torch.save(trained.state_dict(), tmp_path / "mobile.pth")
     network = made("deeplab_mobilenet")
-    state, head = torch.get_rng_state(), [p.clone() for p in network.new_parameters()]
+    state, head = torch.get_rng_state(), [p.clone() for p in network.head.parameters()]
     load_backbone(network, str(tmp_path / "mobile.pth"), str(tmp_path), str(tmp_path))
     assert torch.equal(torch.get_rng_state(), state)
     assert_same_weights(network.backbone().state_dict(), trained.features[:18].state_dict())
-    assert all(torch.equal(one, other) for one, other in zip(head, network.new_parameters(), strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(head, network.head.parameters(), strict=True))
 
 
 @pytest.mark.usefixtures("no_network")
