@@ -36,8 +36,7 @@ class SegmentationDataModule(LightningDataModule):
     """Images with masks, split into train, val and test; the labels of the training split may grow.
 
     A subclass says how its splits are made in :meth:`build`, and looks for its files in ``prepare_data``.
-    Before :meth:`set_labelled` or :meth:`label_images` is called every training image that has a mask counts
-    as labelled.
+    Before :meth:`set_labelled` is called every training image that has a mask counts as labelled.
 
     Args:
         choice: the ``data=`` choice, for messages.
@@ -166,28 +165,6 @@ class SegmentationDataModule(LightningDataModule):
         self._must_have_masks(labelled.nonzero()[:, 0].cpu())
         self._labelled = labelled.detach().cpu().long().clone()
 
-    def label_images(self, ids: Tensor, acquired: int) -> None:
-        """Adds images to the labelled ones.
-
-        Args:
-            ids: ``[b]`` long, training images that are unlabelled, each once.
-            acquired: round in which they are acquired, >= 1.
-
-        Raises:
-            ValueError: a number is no training image's, comes twice or is labelled already; or the round is
-                below 1.
-            UserError: one of them has no mask.
-        """
-        ids = ids.cpu()
-        self._check_ids(ids)
-        if acquired < 1:
-            raise ValueError(f"acquired={acquired} must be at least 1: 0 stands for unlabelled")
-        again = ids[self._labelled[ids] > 0]
-        if len(again):
-            raise ValueError(f"images {again.tolist()} are labelled already")
-        self._must_have_masks(ids)
-        self._labelled[ids] = acquired
-
     def initial_ids(self, count: int) -> Tensor:
         """The images that a growing training set begins with, the same for every method of one ``seed``.
 
@@ -252,16 +229,20 @@ class SegmentationDataModule(LightningDataModule):
         arrays = {"x": cast(Tensor, Rows(images, ids)), "id": ids}
         return ArrayLoader(arrays, sampler, _without_labels(self.mean, self.std), 0, device)
 
-    def loader(self, split: Split, *, training: bool = False, shared: bool = True) -> ArrayLoader:
+    def loader(
+        self, split: Split, *, training: bool = False, shared: bool = True, ids: Tensor | None = None
+    ) -> ArrayLoader:
         """A loader of one split; of the training split its labelled images.
 
         Args:
             split: which.
             training: a new order each epoch, and augmentation.
             shared: the processes of a run share each batch; False gives all of it to each.
+            ids: ``[n]`` long, images of the split that are wanted alone; None for all.
         """
         scenes = self._split(split)
-        ids = self.labelled_ids if split == "train" else torch.arange(len(scenes))
+        if ids is None:
+            ids = self.labelled_ids if split == "train" else torch.arange(len(scenes))
         module = None if self.trainer is None else self.trainer.lightning_module
         sampler = EpochBatchSampler(
             len(ids),
