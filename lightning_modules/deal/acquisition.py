@@ -98,7 +98,7 @@ def _counts_in_passes(bins: Tensor, levels: int) -> Tensor:
 
 
 def _counts_by_row(bins: Tensor, levels: int) -> Tensor:
-    """The same by torch's histogram, 18 times as fast on a CPU (0.17 and 3.2 ms for 360 x 480 pixels)."""
+    """The same by torch's histogram, which reads each row once: for a CPU, which waits for nobody."""
     return torch.stack([row.bincount(minlength=levels) for row in bins])
 
 
