@@ -56,6 +56,7 @@ def training_curves(
     metric_label: str = "Accuracy (%)",
     factor: float = 100.0,
     title: str = "Training curves",
+    more: Sequence[tuple[str, str]] = (),
 ) -> "Figure":
     """Loss above, metric below, against the epoch; phases, best epochs and the published value marked.
 
@@ -69,10 +70,15 @@ def training_curves(
         metric_label: its axis label, with the unit.
         factor: metric values are multiplied by it for display, 100 for percent.
         title: headline.
+        more: key and axis label of what else is drawn, each on axes of its own below those; what has no value
+            is left out.
     """
     from matplotlib.ticker import MaxNLocator
 
-    figure, (above, below) = new_figure(title, rows=2, height=5.6, sharex=True)
+    more = [(key, label) for key, label in more if epoch_series(rows, key)[1].size]
+    figure, (above, below, *others) = new_figure(
+        title, rows=2 + len(more), height=5.6 + 1.6 * len(more), sharex=True
+    )
     seen = [
         _draw_series(above, rows, phases, "train/loss", TRAIN_COLOUR, 1.0),
         _draw_series(above, rows, phases, "val/loss", VAL_COLOUR, 1.0),
@@ -90,17 +96,21 @@ def training_curves(
     handles += _mark_best(above, below, seen[1], seen[3], phases, factor)
     if published is not None:
         handles += _mark_published(below, published, factor)
+    for axes, (key, label) in zip(others, more, strict=True):
+        seen.append(_draw_series(axes, rows, phases, key, TRAIN_COLOUR, 1.0))
+        axes.set_ylabel(label)
     epochs = np.concatenate([series[0] for series in seen])
-    _mark_phases(above, below, phases, epochs)
+    _mark_phases([above, below, *others], phases, epochs)
     for axes, is_empty in ((above, not losses.size), (below, not seen[2][1].size and not seen[3][1].size)):
         if is_empty:
             axes.text(0.5, 0.5, "not logged", transform=axes.transAxes, ha="center", color=MUTED)
         if is_empty and not axes.lines:
             axes.set_yticks([])
-    below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
+    lowest = (others or [below])[-1]
+    lowest.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=[1, 2, 5, 10]))
     above.set_ylabel("Loss (log scale)" if above.get_yscale() == "log" else "Loss")
     below.set_ylabel(metric_label)
-    below.set_xlabel("Epoch, counted across phases" if len(phases) > 1 else "Epoch")
+    lowest.set_xlabel("Epoch, counted across phases" if len(phases) > 1 else "Epoch")
     figure.align_ylabels()
     if handles:
         figure.legend(handles=handles, loc="outside lower left", ncols=3)
@@ -205,17 +215,17 @@ def _mark_published(axes: "Axes", published: PublishedValue, factor: float) -> l
     return [_line(PUBLISHED_COLOUR, label, linewidth=1.3, linestyle=(0, (5, 3)))]
 
 
-def _mark_phases(above: "Axes", below: "Axes", phases: Sequence[PhaseMark], epochs: np.ndarray) -> None:
+def _mark_phases(panels: Sequence["Axes"], phases: Sequence[PhaseMark], epochs: np.ndarray) -> None:
     """A vertical line at each switch and the phases' names above, in as many rows as keep them apart."""
     if not epochs.size:
         return
     first, last = epochs.min(), epochs.max()
     margin = max(0.02 * (last - first), 0.5)
     low, high = first - margin, last + margin
-    below.set_xlim(low, high)
+    panels[-1].set_xlim(low, high)
     is_crowded = len(phases) > NAMES_UP_TO_PHASES
     for phase in phases[1:]:
-        for axes in (above, below):
+        for axes in panels:
             axes.axvline(phase.start - 0.5, color=FAINT if is_crowded else INK, linewidth=1.0)
     occupied: list[float] = []
     for number, phase in enumerate(phases, start=1):
@@ -227,7 +237,7 @@ def _mark_phases(above: "Axes", below: "Axes", phases: Sequence[PhaseMark], epoc
         left = min(max((phase.start - 0.5 - low) / (high - low), 0.0), max(1.0 - reach, 0.0))
         row = next((i for i, end in enumerate(occupied) if end <= left), len(occupied))
         occupied[row : row + 1] = [left + reach]
-        above.annotate(
+        panels[0].annotate(
             text,
             (left, 1.0),
             xycoords="axes fraction",

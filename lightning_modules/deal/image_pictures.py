@@ -1,5 +1,8 @@
 """Scenes with their difficulty maps: test images beside what went wrong, and images that wait for a label."""
 
+import os
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +12,7 @@ from datamodules.paired_augmentation import VOID
 from datamodules.scenes import normaliser
 from harness.figures import in_house_style, new_figure
 from lightning_modules.segmentation.pictures import RIGHT, UNKNOWN, WRONG
-from lightning_modules.segmentation.scenes import names_of, palette_of
+from lightning_modules.segmentation.scenes import names_of, palette_of, shown_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +21,9 @@ if TYPE_CHECKING:
     from datamodules.segmentation import SegmentationDataModule
     from lightning_modules.deal.module import Deal
 
-SHOWN, NEXT_SHOWN = 4, 12
+NEXT_SHOWN = 12
+NAME_LENGTH = 21
+"""Letters of a file's name that fit above its image."""
 
 
 @torch.no_grad()
@@ -38,18 +43,13 @@ def draw_difficulties(module: "Deal", data: "SegmentationDataModule") -> "Figure
         module: trained, with the difficulty branch.
         data: its data.
     """
-    scenes = data.splits["test"]
-    ids = torch.linspace(0, len(scenes) - 1, min(SHOWN, len(scenes))).long()
-    batches = [
-        batch for batch in data.loader("test", shared=False) if bool(torch.isin(batch["id"].cpu(), ids).any())
-    ]
-    x = torch.cat([batch["x"][torch.isin(batch["id"].cpu(), ids)].cpu() for batch in batches])
-    y = torch.cat([batch["y"][torch.isin(batch["id"].cpu(), ids)].cpu() for batch in batches]).numpy()
+    batch = shown_rows(data)
+    x, y = batch["x"], batch["y"].numpy()
     predicted, difficulty = _looked_at(module, x)
     assert difficulty is not None
     names, palette = names_of(data, module.num_classes), palette_of(data, module.num_classes).numpy()
     images = data.denormalise(x).permute(0, 2, 3, 1).numpy()
-    return _draw_panels(ids.tolist(), images, y, predicted, difficulty, names, palette)
+    return _draw_panels(batch["id"].tolist(), images, y, predicted, difficulty, names, palette)
 
 
 @in_house_style
@@ -73,7 +73,7 @@ def _draw_panels(
         columns=5,
         height=0.9 + len(ids) * (panel + 0.3) + 0.25 * legend_rows,
     )
-    top = max(float(difficulty.max()), 1e-3)
+    shades = _shades(difficulty)
     for row, number in enumerate(ids):
         wrong = (predicted[row] != y[row])[..., None]
         error = np.where((y[row] == VOID)[..., None], UNKNOWN, np.where(wrong, WRONG, RIGHT))
@@ -93,9 +93,7 @@ def _draw_panels(
             axes,
             difficulty[row],
             f"Difficulty: {difficulty[row].mean():.3f}",
-            cmap="magma",
-            vmin=0.0,
-            vmax=top,
+            **shades,
         )
     figure.colorbar(drawn, ax=panels[4::5], label="Difficulty", fraction=0.12, pad=0.03, aspect=30)
     handles = [Patch(color=tuple(palette[index]), label=name) for index, name in enumerate(names)]
@@ -120,7 +118,8 @@ def draw_next_images(module: "Deal", data: "SegmentationDataModule", number: int
     x = normaliser(data.mean, data.std)(pixels)
     _, difficulty = _looked_at(module, x)
     images = pixels.permute(0, 2, 3, 1).numpy()
-    names = [data.splits["train"].names[one] for one in queries]
+    pool = data.splits["train"].names
+    names = short_names([pool[one] for one in queries], pool)
     return _draw_grid(images, difficulty, names, [score[one] for one in queries], number)
 
 
@@ -147,16 +146,36 @@ def _draw_grid(
     )
     for axes in panels:
         axes.set_axis_off()
-    top = 1.0 if difficulty is None else max(float(difficulty.max()), 1e-3)
+    drawn = None
     for place in range(len(images)):
         block, column = divmod(place, columns)
         first = block * maps * columns + column
-        name = names[place].rsplit("/", 1)[-1]
-        name = name if len(name) <= 26 else f"…{name[-25:]}"
-        _show(panels[first], images[place], f"{place + 1}. {name}\nscore {scores[place]:.4f}")
+        _show(panels[first], images[place], f"{place + 1}. {names[place]}\nscore {scores[place]:.4f}")
         if difficulty is not None:
-            _show(panels[first + columns], difficulty[place], "", cmap="magma", vmin=0.0, vmax=top)
+            drawn = _show(panels[first + columns], difficulty[place], "", **_shades(difficulty))
+    if drawn is not None:
+        figure.colorbar(drawn, ax=panels, label="Difficulty", fraction=0.03, pad=0.02, aspect=40)
     return figure
+
+
+def short_names(names: Sequence[str], pool: Sequence[str]) -> list[str]:
+    """Names without the folder that the whole pool has in common, cut in the middle where they are long.
+
+    Args:
+        names: some of the pool's.
+        pool: all names, one or more; of files by their paths, with slashes.
+    """
+    folder = os.path.commonpath([PurePosixPath(name).parent for name in pool])
+    own = [str(PurePosixPath(name).relative_to(folder)) for name in names]
+    tail = 2 * NAME_LENGTH // 3  # where files of a folder differ
+    head = NAME_LENGTH - tail - 1
+    return [name if len(name) <= NAME_LENGTH else f"{name[:head]}…{name[-tail:]}" for name in own]
+
+
+def _shades(difficulty: np.ndarray) -> dict[str, Any]:
+    """Colours over the range of all maps that are shown: by ``wce`` they may be far from 0."""
+    low, high = float(difficulty.min()), float(difficulty.max())
+    return {"cmap": "magma", "vmin": low, "vmax": max(high, low + 1e-3)}
 
 
 def _show(axes: "Axes", image: np.ndarray, title: str, **how: Any) -> Any:

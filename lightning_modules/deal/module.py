@@ -344,7 +344,8 @@ class Deal(SegmentationModule):
         for number, one in self.report.rounds.items():
             marks.append(PhaseMark(f"round {number}", start, test=one.miou))
             start += one.epochs
-        return training_curves(rows, marks, metric="miou", metric_label="Mean IoU (%)")
+        more = (("train/loss_dif", f"Difficulty loss\n({self.difficulty_loss})"), ("train/gamma", "γ"))
+        return training_curves(rows, marks, metric="miou", metric_label="Mean IoU (%)", more=more)
 
     def figures(
         self, datamodule: LightningDataModule, published: dict[str, Any] | None
@@ -353,22 +354,25 @@ class Deal(SegmentationModule):
         from lightning_modules.deal.pictures import draw_scores
 
         data = scenes_of(datamodule)
-        for name, figure in super().figures(datamodule, published):
-            if self.branch is None or name != "scenes":  # which the picture of difficulties shows as well
-                yield name, figure
+        if self.branch is None:  # with it the picture of difficulties shows as much
+            yield "scenes", self._draw_scenes(data)
+        yield "class_iou", self._draw_class_iou(data)
         names, palette = names_of(data, self.num_classes), palette_of(data, self.num_classes).numpy()
         chosen_by = self.rounds.picked_by or self.acquisition
-        yield from self.report.figures(names, palette, self.published_curves, chosen_by)
+        yield from self.report.figures(
+            names,
+            palette,
+            self.published_curves,
+            chosen_by,
+            is_calibrated=self.difficulty_loss == "bce",
+        )
         if self.branch is not None:
             yield "difficulty", draw_difficulties(self, data)
-        number = max(self.rounds.scores, default=0)
-        if number:
-            queries, ids = self.rounds.queries[number], self.rounds.candidates[number]
-            scores = self.rounds.scores[number].numpy()
-            is_query = torch.isin(ids, torch.tensor(queries)).numpy()
-            yield "scores", draw_scores(scores, is_query, self.acquisition, number)
+        scored = self.rounds.scored()
+        if scored:
+            yield "scores", draw_scores(scored, self.acquisition)
             if self.rounds.is_of(data):
-                yield "next_images", draw_next_images(self, data, number)
+                yield "next_images", draw_next_images(self, data, max(scored))
 
 
 def scenes_of(datamodule: LightningDataModule) -> "SegmentationDataModule":

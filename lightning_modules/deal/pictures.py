@@ -4,7 +4,7 @@ Pure functions from numbers and arrays to figures.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,8 +18,10 @@ from harness.figures import (
     new_figure,
     text_colour_on,
 )
+from lightning_modules.deal.label_places import label_places
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WORDS = {
@@ -36,6 +38,11 @@ WORDS = {
 
 OWN, PUBLISHED, PUBLISHED_RANDOM = PALETTE[0], PALETTE[5], PALETTE[7]
 BINS = 24
+OTHERS, CHOSEN = FAINT, PALETTE[5]
+MOST_ROUNDS = 9
+"""Rounds whose scores fill a picture."""
+RANKED = 3
+"""Classes from which on a rank correlation says something: that of two is 1 or -1."""
 
 
 @in_house_style
@@ -58,7 +65,15 @@ def draw_miou_by_labels(
     figure, (axes,) = new_figure(f"Mean IoU {percent[-1]:.1f} % with {labelled[-1]} labelled images{gain}")
     axes.plot(labelled, percent, color=OWN, marker="o", label=f"this run: {WORDS[acquisition]}", zorder=3)
     for number, value in zip(labelled, percent, strict=True):
-        axes.annotate(f"{value:.1f}", (number, value), xytext=(0, 8), textcoords="offset points", ha="center")
+        axes.annotate(
+            f"{value:.1f}",
+            (number, value),
+            xytext=(0, 8),
+            textcoords="offset points",
+            ha="center",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},  # over the line
+            zorder=4,
+        )
     curves = {"random": (PUBLISHED_RANDOM, "^"), acquisition: (PUBLISHED, "s")}
     for name, (colour, marker) in curves.items():
         if name in published:
@@ -124,6 +139,8 @@ def draw_class_difficulty(
     correlation: float,
     names: Sequence[str],
     palette: np.ndarray,
+    *,
+    is_calibrated: bool,
 ) -> "Figure":
     """Mean difficulty of each class against its error: what the branch says and what is so.
 
@@ -133,20 +150,25 @@ def draw_class_difficulty(
         correlation: Spearman's, of the two; NaN where it is not defined.
         names: C names.
         palette: ``[256, 3]`` in [0, 1].
+        is_calibrated: whether the loss has the map estimate the chance of an error, as ``bce`` does. ``wce``
+            weighs errors up, so that difficulties are above errors by far and only their order counts.
     """
-    known = "not defined" if np.isnan(correlation) else f"{correlation:.2f}"
-    figure, (axes,) = new_figure(f"Error and difficulty of the classes: Spearman {known}", height=5.2)
     present = np.flatnonzero(~(np.isnan(errors) | np.isnan(difficulty)))
+    known = "not defined" if np.isnan(correlation) else f"{correlation:.2f}"
+    if len(present) < RANKED:
+        known = f"not defined for fewer than {RANKED}"
+    figure, (axes,) = new_figure(f"Error and difficulty of the classes: Spearman {known}", height=5.2)
     top = max([1e-3, *errors[present], *difficulty[present]]) * 1.1
-    axes.plot([0, top], [0, top], color=FAINT, linewidth=1, zorder=1)
-    axes.annotate(
-        "difficulty = error",
-        (top, top),
-        xytext=(-6, -22),
-        textcoords="offset points",
-        ha="right",
-        color=MUTED,
-    )
+    axes.set_xlim(0, max([1e-3, *errors[present]]) * 1.1)
+    if is_calibrated:
+        axes.set_xlim(0, top)
+        axes.set_ylim(0, top)
+        axes.plot([0, top], [0, top], color=FAINT, linewidth=1, zorder=1)
+        axes.set_title("on the line: difficulty = error")
+    elif len(present):
+        room = max(0.2 * np.ptp(difficulty[present]), 0.02)
+        axes.set_ylim(difficulty[present].min() - room, difficulty[present].max() + room)
+        axes.set_title("trained by wce, which weighs errors up: the order counts, not the height")
     axes.scatter(
         errors[present],
         difficulty[present],
@@ -156,51 +178,87 @@ def draw_class_difficulty(
         linewidth=0.8,
         zorder=3,
     )
-    # labels of one side keep their distance, so that classes that are as hard as each other can be read
-    for is_right in (False, True):
-        side = [index for index in present if (errors[index] > 0.75 * top) == is_right]
-        height = -np.inf
-        for index in sorted(side, key=lambda one: difficulty[one]):
-            height = max(height + 0.042 * top, difficulty[index])
-            axes.annotate(
-                class_label(names, int(index)),
-                (errors[index], difficulty[index]),
-                xytext=(errors[index] + (-0.02 if is_right else 0.02) * top, height),
-                textcoords="data",
-                ha="right" if is_right else "left",
-                va="center",
-                fontsize=9.5,
-            )
-    axes.set_xlim(0, top)
-    axes.set_ylim(0, top)
     axes.set_xlabel("1 - IoU on the test images, the mean error over the pixels of a class")
     axes.set_ylabel("Mean difficulty over the same pixels")
+    words = [class_label(names, int(index)) for index in present]
+    _name_dots(axes, np.stack([errors, difficulty], axis=1)[present], words)
     return figure
 
 
+def _name_dots(axes: "Axes", dots: np.ndarray, words: Sequence[str]) -> None:
+    """Writes a word next to each dot, ``[n, 2]`` in the axes' numbers; all else must be drawn already."""
+    if not len(dots):
+        return
+    figure = axes.figure
+    look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9.5}
+    drawn = [axes.annotate(word, tuple(dot), **look) for word, dot in zip(words, dots, strict=True)]
+    figure.draw_without_rendering()  # which settles the layout
+    boxes, room = [one.get_window_extent() for one in drawn], axes.get_window_extent()
+    unit = figure.dpi / 72  # a point
+    at = axes.transData.transform(dots)
+    centres, is_far = label_places(
+        at,
+        np.array([(box.width + 2 * unit, box.height + unit) for box in boxes]),
+        np.array([room.x0, room.y0]),
+        np.array([room.x1, room.y1]),
+        8 * unit,
+    )
+    for text in drawn:
+        text.remove()
+    for word, dot, place, shift, far in zip(words, dots, at, centres, is_far, strict=True):
+        axes.annotate(
+            word,
+            tuple(dot),
+            xytext=tuple((shift - place) / unit),
+            textcoords="offset points",
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.7, "shrinkB": 3} if far else None,
+            zorder=4,
+            **look,
+        )
+
+
 @in_house_style
-def draw_scores(scores: np.ndarray, is_query: np.ndarray, acquisition: str, number: int) -> "Figure":
-    """How the scores of a round are spread, of the chosen images and of the others.
+def draw_scores(rounds: Mapping[int, tuple[np.ndarray, np.ndarray]], acquisition: str) -> "Figure":
+    """How the scores of each round are spread, of the chosen images and of the others.
 
     Args:
-        scores: ``[m]``.
-        is_query: ``[m]`` bool, whether the image was chosen.
+        rounds: by number, in order, scores ``[m]`` and ``[m]`` bool, whether the image was chosen; of more
+            than nine, nine that are evenly spaced are drawn, the last among them. One or more.
         acquisition: what the scores are of.
-        number: the round.
     """
+    from matplotlib.patches import Patch
     from matplotlib.ticker import MaxNLocator
 
-    figure, (axes,) = new_figure(
-        f"Scores of round {number}: the best {int(is_query.sum())} of {len(scores)} images are chosen"
+    numbers = list(rounds)
+    picked = np.linspace(0, len(numbers) - 1, min(len(numbers), MOST_ROUNDS)).astype(int)
+    last, is_query = numbers[-1], rounds[numbers[-1]][1]
+    columns = 1 if len(picked) == 1 else 2 if len(picked) <= 4 else 3
+    rows = -(-len(picked) // columns)
+    figure, panels = new_figure(
+        f"Scores{' by round' * (len(picked) > 1)}: round {last} takes the best {int(is_query.sum())} of"
+        f" {len(is_query)} images",
+        rows=rows,
+        columns=columns,
+        height=4.5 if rows == 1 else 1.2 + 2.1 * rows,
     )
-    edges = np.histogram_bin_edges(scores, bins=BINS).tolist()
-    parts = [scores[~is_query], scores[is_query]]
-    labels = [f"other candidates ({len(parts[0])})", f"chosen ({len(parts[1])})"]
-    axes.hist(parts, edges, stacked=True, color=[FAINT, PALETTE[5]], label=labels, edgecolor="white")
-    axes.set_xlabel(f"Score by {WORDS[acquisition]}")
-    axes.set_ylabel("Images")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
+    for axes, place in zip(panels, picked, strict=False):
+        scores, chosen = rounds[numbers[place]]
+        edges = np.histogram_bin_edges(scores, bins=BINS).tolist()
+        parts = [scores[~chosen], scores[chosen]]
+        axes.hist(parts, edges, stacked=True, color=[OTHERS, CHOSEN], edgecolor="white", linewidth=0.6)
+        axes.set_title(f"round {numbers[place]}: {int(chosen.sum())} of {len(scores)} chosen")
+        axes.xaxis.set_major_locator(MaxNLocator(5 if columns > 1 else 8))
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    for axes in panels[len(picked) :]:
+        axes.remove()
+    for place, axes in enumerate(panels[: len(picked)]):
+        if place + columns >= len(picked):
+            axes.set_xlabel("Score" if columns == 3 else f"Score by {WORDS[acquisition]}")
+        if place % columns == 0:
+            axes.set_ylabel("Images")
+    handles = [Patch(color=OTHERS, label="other candidates"), Patch(color=CHOSEN, label="chosen")]
+    heading = f"Scored by {WORDS[acquisition]}" if columns == 3 else None
+    figure.legend(handles=handles, loc="outside lower left", ncols=2, title=heading, alignment="left")
     return figure
 
 

@@ -94,6 +94,8 @@ class Report:
         palette: np.ndarray,
         published: Mapping[str, Sequence[float]],
         acquisition: str,
+        *,
+        is_calibrated: bool,
     ) -> Iterator[tuple[str, "Figure"]]:
         """Pictures of the rounds that are over, for which no image is needed.
 
@@ -102,6 +104,7 @@ class Report:
             palette: ``[256, 3]`` in [0, 1].
             published: mIoU in percent by acquisition, at the images in its entry ``labelled``; may be empty.
             acquisition: by what the images were chosen.
+            is_calibrated: see :func:`lightning_modules.deal.pictures.draw_class_difficulty`.
         """
         from lightning_modules.deal.pictures import (
             draw_class_difficulty,
@@ -127,7 +130,12 @@ class Report:
             yield (
                 "class_difficulty",
                 draw_class_difficulty(
-                    1 - np.array(last.iou), np.array(last.difficulty), last.correlation, names, palette
+                    1 - np.array(last.iou),
+                    np.array(last.difficulty),
+                    last.correlation,
+                    names,
+                    palette,
+                    is_calibrated=is_calibrated,
                 ),
             )
         yield (

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -142,6 +143,16 @@ class Rounds:
     def is_of(self, data: "SegmentationDataModule") -> bool:
         """Whether the numbers of images are those of this pool."""
         return self.has_begun and self.pool == pool_digest(data)
+
+    def scored(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """By round, in order, the scores ``[m]``, and whether the image was chosen, ``[m]`` bool."""
+        return {
+            number: (
+                self.scores[number].numpy(),
+                torch.isin(self.candidates[number], torch.tensor(self.queries[number])).numpy(),
+            )
+            for number in sorted(self.scores)
+        }
 
     def take(self, number: int) -> None:
         """Labels what another run has chosen in round ``number``, for the round after it."""

@@ -27,14 +27,12 @@ from lightning_modules.segmentation.metrics import (
     pixel_loss,
 )
 from lightning_modules.segmentation.networks import OneValueBatchNorm, check_batch, resize
-from lightning_modules.segmentation.scenes import names_of, paint, palette_of, visible
+from lightning_modules.segmentation.scenes import names_of, paint, palette_of, shown_rows, visible
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Batch = dict[str, Tensor]
-
-SHOWN = 4  # scenes in a picture
 
 
 class SegmentationModule(ExperimentModule):
@@ -270,17 +268,17 @@ class SegmentationModule(ExperimentModule):
     def figures(
         self, datamodule: LightningDataModule, published: dict[str, Any] | None
     ) -> Iterator[tuple[str, "Figure"]]:
+        yield "scenes", self._draw_scenes(datamodule)
+        yield "class_iou", self._draw_class_iou(datamodule)
+
+    def _draw_class_iou(self, datamodule: LightningDataModule) -> "Figure":
         from lightning_modules.segmentation.pictures import draw_class_iou
 
-        yield "scenes", self._draw_scenes(datamodule)
         # what the test found, of all processes: the metric keeps the result until it is reset
         scores = self.test_scores.compute()
         names, palette = names_of(datamodule, self.num_classes), palette_of(datamodule, self.num_classes)
-        yield (
-            "class_iou",
-            draw_class_iou(
-                scores["iou"].cpu().numpy(), scores["share"].cpu().numpy(), names, palette.numpy()
-            ),
+        return draw_class_iou(
+            scores["iou"].cpu().numpy(), scores["share"].cpu().numpy(), names, palette.numpy()
         )
 
     def training_figure(self, rows: list[dict[str, Any]]) -> "Figure":
@@ -294,20 +292,14 @@ class SegmentationModule(ExperimentModule):
         from lightning_modules.segmentation.pictures import Scene, draw_scenes
 
         self.eval()
-        loader = datamodule.predict_dataloader()
-        picked = set(torch.linspace(0, len(loader) - 1, SHOWN).long().tolist())
-        per_batch = -(-SHOWN // len(picked))
-        dtype, scenes = next(self.parameters()).dtype, []
-        for number, batch in enumerate(loader):
-            if number not in picked:
-                continue
-            x = batch["x"][:per_batch]
-            predicted = self(x.to(self.device, dtype)).argmax(dim=1).cpu()
-            for place, image in enumerate(visible(x, datamodule).float().cpu()):
-                truth = batch["y"][place].cpu().numpy() if "y" in batch else None
-                scenes.append(Scene(int(batch["id"][place]), image.numpy(), truth, predicted[place].numpy()))
+        batch = shown_rows(datamodule)
+        predicted = self(batch["x"].to(self.device, next(self.parameters()).dtype)).argmax(dim=1).cpu()
+        images, scenes = visible(batch["x"], datamodule).float(), []
+        for place, number in enumerate(batch["id"].tolist()):
+            truth = batch["y"][place].numpy() if "y" in batch else None
+            scenes.append(Scene(number, images[place].numpy(), truth, predicted[place].numpy()))
         names, palette = names_of(datamodule, self.num_classes), palette_of(datamodule, self.num_classes)
-        return draw_scenes(scenes[:SHOWN], names, palette.numpy())
+        return draw_scenes(scenes, names, palette.numpy())
 
 
 class DeepLab(SegmentationModule):

@@ -10,6 +10,8 @@ from datamodules.paired_augmentation import VOID
 from datamodules.palette import distinct_colours
 
 VOID_COLOUR = (0, 0, 0)
+SHOWN = 4
+"""Test images in a picture."""
 
 
 def names_of(datamodule: Any, num_classes: int) -> tuple[str, ...]:
@@ -55,3 +57,17 @@ def visible(x: Tensor, datamodule: Any) -> Tensor:
         return pixels
     low, high = x.amin(), x.amax()
     return (x - low) / (high - low).clamp(min=1e-12)
+
+
+def shown_rows(datamodule: Any) -> dict[str, Tensor]:
+    """A few test images, evenly spaced, as a test gets them: one batch on the CPU, and no other is read.
+
+    Args:
+        datamodule: set up, with ``splits`` and a ``loader`` as those of
+            :class:`datamodules.segmentation.SegmentationDataModule`.
+    """
+    size = len(datamodule.splits["test"])
+    ids = torch.linspace(0, size - 1, min(SHOWN, size)).long()
+    # all of them in this process: the first one alone draws
+    batches = list(datamodule.loader("test", shared=False, ids=ids))
+    return {name: torch.cat([batch[name].cpu() for batch in batches]) for name in batches[0]}

@@ -89,3 +89,14 @@ def test_names_of_short_phases_do_not_overlap():
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
     assert max(box.x1 for box in boxes) <= figure.bbox.x1
+
+
+def test_further_keys_have_axes_of_their_own_if_they_have_values():
+    rows = [{**row, "train/gamma": 0.1 * number} for number, row in enumerate(full_rows(4))]
+    more = (("train/gamma", "γ"), ("train/nothing", "nothing"))
+    figure = training_curves(rows, [PhaseMark("one", 0), PhaseMark("two", 2)], more=more)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["Loss", "Accuracy (%)", "γ"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["", "", "Epoch, counted across phases"]
+    *pieces, switch = figure.axes[-1].lines
+    assert [list(line.get_ydata()) for line in pieces] == [pytest.approx([0, 0.1]), pytest.approx([0.2, 0.3])]
+    assert list(switch.get_xdata()) == [1.5, 1.5]

@@ -104,3 +104,25 @@ def test_one_step_gives_every_parameter_a_gradient(run: FittedRun) -> None:
     gradients = torch.autograd.grad(loss, list(module.parameters()))
     assert float(loss.detach()) > float(own.detach()) > 0
     assert all(gradient.isfinite().all() and gradient.any() for gradient in gradients)
+
+
+def test_the_picture_of_training_has_the_difficulty_s_loss_and_gamma(run: FittedRun) -> None:
+    row = {"epoch": 0, "train/loss": 1.2, "train/miou": 0.2, "train/loss_dif": 0.6, "train/gamma": 0.1}
+    figure = deal_of(run).training_figure([row])
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["Loss", "Mean IoU (%)", "Difficulty loss\n(bce)", "γ"]
+    without = deal_of(run).training_figure([{"epoch": 0, "train/loss": 1.2, "train/miou": 0.2}])
+    assert len(without.axes) == 2
+
+
+def test_scenes_are_drawn_where_no_picture_of_difficulties_shows_them(
+    run: FittedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = fitted(tmp_path / "run", "model.acquisition=random", "model.rounds=2", "trainer.max_epochs=1")
+    for done, own in ((run, "difficulty"), (plain, "scenes")):
+        done.test()
+        names = [name for name, _ in done.module.figures(done.datamodule, None)]
+        assert {"scenes", "difficulty"} & set(names) == {own}
+        assert len(set(names)) == len(names)
+    monkeypatch.setattr(Deal, "_draw_scenes", None)  # which is not even called
+    assert len(list(run.module.figures(run.datamodule, None)))

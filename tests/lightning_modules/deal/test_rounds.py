@@ -92,3 +92,15 @@ def test_queries_are_labelled_from_the_next_round_on() -> None:
     rounds.add(1, [4, 1])
     assert rounds.labelled.tolist() == [1, 2, 0, 1, 2]
     assert before.tolist() == [1, 0, 0, 1, 0]
+
+
+def test_scores_of_a_round_say_which_were_chosen() -> None:
+    rounds = Rounds(
+        candidates={2: torch.tensor([1, 4, 6]), 1: torch.tensor([0, 2])},
+        scores={2: torch.tensor([0.1, 0.3, 0.2]), 1: torch.tensor([1.0, 2.0])},
+        queries={1: [2], 2: [4, 6]},
+    )
+    found = rounds.scored()
+    assert list(found) == [1, 2]
+    assert [is_query.tolist() for _, is_query in found.values()] == [[False, True], [False, True, True]]
+    assert found[1][0].tolist() == [1.0, 2.0]

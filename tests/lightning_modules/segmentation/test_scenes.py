@@ -1,8 +1,9 @@
 """Names and colours of classes."""
 
+import pytest
 import torch
 
-from lightning_modules.segmentation.scenes import names_of, paint, palette_of, visible
+from lightning_modules.segmentation.scenes import names_of, paint, palette_of, shown_rows, visible
 from tests.lightning_modules.segmentation.tiny_scenes import NAMES, PALETTE, TinyScenes
 
 
@@ -33,3 +34,23 @@ def test_images_are_shown_as_they_were_or_stretched() -> None:
     assert visible(x, TinyScenes()).flatten().tolist() == [0.0, 1.0, 1.0]
     assert visible(x, object()).flatten().tolist() == [0.0, 0.5, 1.0]
     assert not visible(torch.ones(1, 3, 2, 2), object()).any()
+
+
+def test_the_images_shown_are_spread_over_the_test_and_no_other_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = TinyScenes(batch_size=3)
+    read: list[int] = []
+
+    class Watched(list[dict[str, torch.Tensor]]):
+        def __getitem__(self, place: int) -> dict[str, torch.Tensor]:  # type: ignore[override]
+            read.append(place)
+            return super().__getitem__(place)
+
+    monkeypatch.setitem(data.splits, "test", Watched(data.splits["test"]))
+    batch = shown_rows(data)
+    assert batch["id"].tolist() == [13, 14, 16, 18]
+    assert read == [0, 1, 3, 5]
+    assert torch.equal(batch["x"][2], data.splits["test"][3]["x"])
+    data.splits["test"] = data.splits["test"][:2]
+    assert shown_rows(data)["id"].tolist() == [13, 14]

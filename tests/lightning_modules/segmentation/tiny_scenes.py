@@ -45,10 +45,11 @@ class TinyScenes(LightningDataModule):
         self.batch_size = batch_size
         self.splits = {"train": scenes(9, 0), "val": scenes(4, 1, 9), "test": scenes(6, 2, 13)}
 
-    def loader(self, split: str) -> Any:
+    def loader(self, split: str, *, shared: bool = True, ids: Tensor | None = None) -> Any:
+        scenes = self.splits[split]
         # with a generator of its own an iterator draws nothing from the global random state
         return DataLoader(
-            self.splits[split],  # type: ignore[arg-type]
+            scenes if ids is None else [scenes[one] for one in ids.tolist()],  # type: ignore[arg-type]
             batch_size=self.batch_size,
             generator=torch.Generator(),
         )
