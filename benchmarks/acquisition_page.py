@@ -38,10 +38,12 @@ ASKED_SEEDS = 3
 """Seeds over whose mean the specification asks."""
 
 PUBLISHED = {
-    # preset: its data, what full supervision reaches (about), VAAL (not in Tenfold) in the same chart
-    "deal_camvid": ("CamVid", "64.9", [51.7, 55.0, 57.1, 58.2, 59.7, 60.7, 61.2]),
-    "deal_cityscapes": ("Cityscapes", "66.0", [50.7, 54.1, 55.9, 57.8, 58.7, 60.2, 60.9]),
+    # preset: its data, what full supervision reaches (about)
+    "deal_camvid": ("CamVid", "64.9"),
+    "deal_cityscapes": ("Cityscapes", "66.0"),
 }
+ELSEWHERE = {"vaal": "VAAL"}
+"""Strategies of the paper's charts that are not in Tenfold."""
 PAPER = "Xie et al., ACCV 2020, arXiv 2010.08705"
 
 
@@ -203,7 +205,7 @@ def _provenance(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _full() -> str:
-    return " and ".join(f"{full} % ({title})" for title, full, _ in PUBLISHED.values())
+    return " and ".join(f"{full} % ({title})" for title, full in PUBLISHED.values())
 
 
 def published_table(preset: str) -> str:
@@ -214,15 +216,15 @@ def published_table(preset: str) -> str:
     """
     from omegaconf import OmegaConf
 
-    title, _, vaal = PUBLISHED[preset]
+    title, _ = PUBLISHED[preset]
     content: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / "experiment" / f"{preset}.yaml"))
     curves = dict(content["model"]["published_curves"])
     steps = curves.pop("labelled")
     heads = [title, "measured", *map(str, steps), "command"]
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    for name, curve in {**curves, "VAAL": vaal}.items():
+    for name, curve in curves.items():
         words = f"`python run.py model=deal data={preset.removeprefix('deal_')} model.acquisition={name}`"
-        cells = [WORDS.get(name, name), "–", *(f"{value:.1f}" for value in curve)]
+        cells = [(WORDS | ELSEWHERE)[name], "–", *(f"{value:.1f}" for value in curve)]
         lines.append(f"| {' | '.join([*cells, words if name in WORDS else '–'])} |")
     return "\n".join(lines)
 
@@ -239,15 +241,31 @@ def draw_pictures(rows: Sequence[dict[str, Any]], folder: Path) -> list[Path]:
     return [save_png(draw_curves(own), folder / PICTURE)] if any(map(rounds_of, own)) else []
 
 
+def on_shared_seeds(rows: Sequence[dict[str, Any]]) -> tuple[dict[str, list[dict[str, Any]]], list[int]]:
+    """Rows by strategy over the seeds that all of these have, and those seeds: means that can be compared.
+
+    A strategy that shares no seed with those before it is left out.
+    """
+    kept: dict[str, list[dict[str, Any]]] = {}
+    seeds: set[int] = set()
+    for name, own in grouped(rows).items():
+        mine = {row["seed"] for row in own}
+        if not kept or mine & seeds:
+            kept[name], seeds = own, mine & seeds if kept else mine
+    return {name: [row for row in own if row["seed"] in seeds] for name, own in kept.items()}, sorted(seeds)
+
+
 @in_house_style
 def draw_curves(rows: Sequence[dict[str, Any]]) -> Any:
-    """Mean IoU against labelled images: the mean over seeds of every strategy, its deviation as a band.
+    """Mean IoU against labelled images: means over the seeds that all strategies share, deviations as bands.
 
     Args:
         rows: of one data set; at least one has rounds.
     """
+    groups, seeds = on_shared_seeds(rows)
     title = "Mean IoU against labelled images"
-    ds, chance = last_on_shared_seeds(rows, "deal_ds", "random")
+    shared = [row for own in groups.values() for row in own]
+    ds, chance = last_on_shared_seeds(shared, "deal_ds", "random")
     if ds:
         gain = statistics.mean(ds) - statistics.mean(chance)
         title = (
@@ -255,7 +273,6 @@ def draw_curves(rows: Sequence[dict[str, Any]]) -> Any:
             f" ({_seeds(len(ds))})"
         )
     figure, (axes,) = new_figure(title, height=5.6)
-    groups = grouped(rows)
     reference = values(groups.pop(FULL, []), "test/miou", 100)
     ticks: set[int] = set()
     for number, (name, own) in enumerate(groups.items()):
@@ -270,18 +287,19 @@ def draw_curves(rows: Sequence[dict[str, Any]]) -> Any:
             color=colour,
             marker=MARKERS[number % len(MARKERS)],
             linewidth=2.4 if name in LOUD else 1.2,
-            label=f"{TITLES[name]} ({len(own)})",
+            label=TITLES[name],
             zorder=4 if name in LOUD else 3,
         )
-        if len(own) > 1:
+        if len(seeds) > 1:
             sd = table.std(axis=0, ddof=1)
             axes.fill_between(steps, mean - sd, mean + sd, color=colour, alpha=0.12, linewidth=0)
     if reference:
-        label = f"{TITLES[FULL]} ({len(reference)})"
-        axes.axhline(statistics.mean(reference), color=INK, linestyle="--", linewidth=1.2, label=label)
+        level = statistics.mean(reference)
+        axes.axhline(level, color=INK, linestyle="--", linewidth=1.2, label=TITLES[FULL])
     axes.set_xticks(sorted(ticks))
     axes.set_xlabel("Labelled images")
     axes.set_ylabel("Mean IoU on the test images (%)")
-    heading = "Labels chosen by (seeds); bands: standard deviation"
+    heading = f"Labels chosen by; means over the {_seeds(len(seeds))} that all share"
+    heading += "; bands: standard deviation" if len(seeds) > 1 else ""
     figure.legend(loc="outside lower left", ncols=3, title=heading, alignment="left")
     return figure

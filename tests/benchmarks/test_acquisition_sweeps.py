@@ -15,7 +15,9 @@ from benchmarks.acquisition_page import (
     acceptance,
     acquisition_section,
     acquisition_table,
+    draw_curves,
     last_on_shared_seeds,
+    on_shared_seeds,
     published_table,
     ranking,
     rounds_of,
@@ -103,6 +105,31 @@ def test_strategies_are_ranked_over_the_seeds_that_all_have() -> None:
     assert text.endswith("committee of dropout passes 75.0; DEAL, difficulty score 70.0; random images 66.0.")
     assert ranking([*ROWS, row("qbc", 2, (0.5, 0.6))]) == ""
     assert ranking(ROWS[3:]) == ""
+
+
+def test_the_chart_is_over_the_seeds_that_all_its_strategies_have_and_says_how_many() -> None:
+    groups, seeds = on_shared_seeds(ROWS)
+    assert (list(groups), seeds) == (["deal_ds", "random", FULL], [0])
+    figure = draw_curves(ROWS)
+    (axes,) = figure.axes
+    found = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert found == {
+        "DEAL, difficulty score": pytest.approx([50, 70]),
+        "random images": pytest.approx([50, 66]),
+        "all images labelled": pytest.approx([80, 80]),
+    }
+    assert not axes.collections, "one seed has no deviation"
+    assert "+4.0 points" in figure.get_suptitle()
+    (legend,) = figure.legends
+    assert legend.get_title().get_text() == "Labels chosen by; means over the 1 seed that all share"
+    two = [*ROWS, row("random", 1, (0.52, 0.68)), row(FULL, 1, (0.8,))]
+    (axes,) = draw_curves(two).axes
+    assert len(axes.collections) == 2
+
+
+def test_a_strategy_without_a_shared_seed_is_not_in_the_chart() -> None:
+    groups, seeds = on_shared_seeds([*ROWS, row("qbc", 2, (0.5, 0.6))])
+    assert (list(groups), seeds) == (["deal_ds", "random", FULL], [0])
 
 
 def test_the_section_says_what_was_published_whether_or_not_anything_was_run(tmp_path: Path) -> None:
