@@ -181,15 +181,14 @@ def draw_class_difficulty(
     axes.set_xlabel("1 - IoU on the test images, the mean error over the pixels of a class")
     axes.set_ylabel("Mean difficulty over the same pixels")
     words = [class_label(names, int(index)) for index in present]
-    _name_dots(axes, np.stack([errors, difficulty], axis=1)[present], words)
+    _name_dots(figure, axes, np.stack([errors, difficulty], axis=1)[present], words)
     return figure
 
 
-def _name_dots(axes: "Axes", dots: np.ndarray, words: Sequence[str]) -> None:
+def _name_dots(figure: "Figure", axes: "Axes", dots: np.ndarray, words: Sequence[str]) -> None:
     """Writes a word next to each dot, ``[n, 2]`` in the axes' numbers; all else must be drawn already."""
     if not len(dots):
         return
-    figure = axes.figure
     look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9.5}
     drawn = [axes.annotate(word, tuple(dot), **look) for word, dot in zip(words, dots, strict=True)]
     figure.draw_without_rendering()  # which settles the layout
