@@ -32,7 +32,9 @@ _OLDER = {
 }
 """By format: why it is not read any more, and what to do."""
 
-_FIX = "Give a run folder, such as runs/spagan_cora/<time>_<id>, or the best.ckpt in it."
+_RUNS = "spagan_cora"
+_TO_GIVE = "Give a run folder, such as runs/{runs}/<time>_<id>, or the best.ckpt in it."
+_FIX = _TO_GIVE.format(runs=_RUNS)
 
 
 def stamp(module: "ExperimentModule") -> dict[str, Any]:
@@ -50,7 +52,7 @@ def stamp(module: "ExperimentModule") -> dict[str, Any]:
     }
 
 
-def find_checkpoint(given: str | Path, key: str = "ckpt") -> Path:
+def find_checkpoint(given: str | Path, key: str = "ckpt", runs: str = _RUNS) -> Path:
     """The file that a user means: ``given`` itself, or ``checkpoints/best.ckpt`` of a run folder.
 
     Nothing heavy is imported and nothing is read.
@@ -58,37 +60,39 @@ def find_checkpoint(given: str | Path, key: str = "ckpt") -> Path:
     Args:
         given: path of a checkpoint, a run folder or its ``checkpoints`` folder; ``~`` is the home directory.
         key: the configuration key that holds it, for messages; ``""`` outside of a configuration.
+        runs: name of a folder of runs that would do, for messages.
 
     Raises:
         UserError: if it is an address, or there is no such file.
     """
-    shown = named(given, key)
+    shown, fix = named(given, key), _TO_GIVE.format(runs=runs)
     if "://" in str(given):
-        raise UserError(f"{shown} is an address; only files are read. Fetch it first. {_FIX}")
+        raise UserError(f"{shown} is an address; only files are read. Fetch it first. {fix}")
     try:
         path = Path(given).expanduser()
         if path.is_dir():
-            return _best_of(path, shown)
+            return _best_of(path, shown, key, fix)
         if path.is_file():
             return path
         there = "it is no regular file" if path.exists() else "there is no such file"
     except (OSError, RuntimeError) as error:  # no permission, a name too long; a home of nobody
         there = getattr(error, "strerror", None) or str(error).rstrip(".")
-    raise UserError(f"{shown}: {there}. {_FIX}")
+    raise UserError(f"{shown}: {there}. {fix}")
 
 
-def _best_of(folder: Path, shown: str) -> Path:
+def _best_of(folder: Path, shown: str, key: str, fix: str) -> Path:
     for path in (folder / "checkpoints" / "best.ckpt", folder / "best.ckpt"):
         if path.is_file():
             return path
     runs = sorted(folder.glob("*/checkpoints/best.ckpt"))
     if runs:
-        raise UserError(f"{shown} is a folder of runs. The newest of them: ckpt={runs[-1].parents[1]}")
+        newest = named(runs[-1].parents[1], key)
+        raise UserError(f"{shown} is a folder of runs. The newest of them: {newest}")
     if (folder / "checkpoints" / "last.ckpt").is_file():
         raise UserError(
             f"{shown}: no phase of this run came to its end. Go on with it: python run.py resume={folder}"
         )
-    raise UserError(f"{shown} is a folder without checkpoints/best.ckpt. {_FIX}")
+    raise UserError(f"{shown} is a folder without checkpoints/best.ckpt. {fix}")
 
 
 def load_checkpoint(module: "ExperimentModule", path: Path, key: str = "ckpt") -> None:

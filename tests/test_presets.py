@@ -311,7 +311,7 @@ def test_deal_s_rounds_are_those_of_the_specification(data: str) -> None:
         "levels": 8,
     }
     expected |= {"difficulty_loss": "wce", "void_in_difficulty": False, "detach_difficulty": False}
-    expected |= {"attention": True, "difficulty_from": "scores", "levels_range": "image", "passes": 10}
+    expected |= {"attention": True, "difficulty_from": "auto", "levels_range": "image", "passes": 10}
     expected |= {"ds_uncertainty": None, "candidates": "auto", "acquisition": "deal_ds"}
     settings = composed("deal", data)["model"]
     assert_holds(settings, expected)

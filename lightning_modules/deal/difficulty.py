@@ -3,12 +3,17 @@
 DEAL (Xie et al., ACCV 2020, arXiv 2010.08705), after the authors' code.
 """
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.errors import UserError
 from lightning_modules.segmentation.networks import Size, convolution, draw_kaiming, resize
+
+DifficultyFrom = Literal["auto", "scores", "features"]
+"""What the branch starts from; ``auto`` is what :func:`starts_from_features` says."""
 
 LANES = 8
 """The fused kernels want a multiple of so many channels."""
@@ -34,6 +39,21 @@ def class_attention(p: Tensor, gamma: Tensor) -> Tensor:
     return p + gamma * gathered.squeeze(1)[..., :num_classes]
 
 
+def starts_from_features(given: DifficultyFrom, num_classes: int) -> bool:
+    """Whether the branch has class scores of its own, made of the features.
+
+    ``auto`` is DEAL's form, the scores of the segmentation, for three classes and more. Of two classes they
+    are p and 1 - p: whatever a 1x1 convolution and the attention make of them rises or falls with p all the
+    way (while gamma > -2), so that a pixel that is undecided is never harder than one at either end. There it
+    is the features.
+
+    Args:
+        given: ``model.difficulty_from``.
+        num_classes: C >= 2.
+    """
+    return given == "features" or (given == "auto" and num_classes == 2)
+
+
 class DifficultyBranch(nn.Module):
     """Difficulty of every pixel, as a logit, from the class scores of the segmentation.
 
@@ -48,7 +68,8 @@ class DifficultyBranch(nn.Module):
             images of 360 x 480 (6) and 86 x 86 for 688 x 688 (8).
         attention: False leaves it out, and gamma with it: an ablation.
         feature_channels: where given, the branch has class scores of its own, which a 3x3 and a 1x1
-            convolution make of the segmentation's features: an ablation.
+            convolution make of the segmentation's features: an ablation, and of two classes the only form
+            that can tell an undecided pixel, see :func:`starts_from_features`.
         detach: whether the branch teaches the segmentation nothing: its input is then cut from the graph.
 
     Shapes:

@@ -1,5 +1,6 @@
 """DEAL and the strategies that it is compared with: training, testing, scoring and choosing in rounds."""
 
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,13 +14,13 @@ from harness.checkpoint_settings import class_path
 from harness.errors import UserError
 from harness.launch import is_first_process
 from harness.run_log import tell
-from lightning_modules.deal.acquisition import LevelsRange, Uncertainty, select
+from lightning_modules.deal.acquisition import LevelsRange, Uncertainty
 from lightning_modules.deal.class_difficulty import ClassDifficulty
-from lightning_modules.deal.difficulty import DifficultyBranch
+from lightning_modules.deal.difficulty import DifficultyBranch, DifficultyFrom, starts_from_features
 from lightning_modules.deal.looks import Looking
 from lightning_modules.deal.losses import DifficultyLoss, difficulty_loss, error_mask
-from lightning_modules.deal.next_images import list_next_images
-from lightning_modules.deal.picks import read_picks
+from lightning_modules.deal.next_images import list_by_these_weights
+from lightning_modules.deal.picks import check_same_data, read_picks
 from lightning_modules.deal.report import Report
 from lightning_modules.deal.round_end import end_round
 from lightning_modules.deal.rounds import Plan, Rounds
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
     from datamodules.segmentation import SegmentationDataModule
 
+log = logging.getLogger("tenfold")
+
 
 class Deal(SegmentationModule):
     """Difficulty-aware active learning (Xie et al., ACCV 2020, arXiv 2010.08705), and its baselines.
@@ -42,11 +45,16 @@ class Deal(SegmentationModule):
     Every round is a phase: the network begins anew, trains on what is labelled, is tested with the weights of
     its best validation, scores images of the pool, and the best ``step`` of them are labelled for the next
     round. Round 1 begins with the weights of the constructor, as a plain training of the same seed does. The
-    last round scores all unlabelled images and lists those to annotate next, in ``next_images.csv``.
+    last round scores all unlabelled images and lists those to annotate next, in ``next_images.csv``; what
+    every round has asked for stands in ``queries.csv``.
 
     All acquisitions of one ``seed`` share the first labelled images; the candidates of a round follow from
     the seed, the round and what is labelled. Validation images are outside of the budget, as in the paper.
     Only ``deal_ds`` and ``deal_de`` train the difficulty branch, as in the authors' code.
+
+    Departure: with two classes, of which the paper has no data, the branch starts from the features unless
+    told otherwise, since scores of p and 1 - p cannot mark what is undecided; see
+    :func:`lightning_modules.deal.difficulty.starts_from_features`.
 
     Args:
         num_classes: number of classes.
@@ -68,7 +76,8 @@ class Deal(SegmentationModule):
         detach_difficulty: the branch teaches the segmentation nothing.
         att_stride: pixels of the image between two points of the attention's grid.
         attention: False leaves it out.
-        difficulty_from: what the branch starts from, the class ``scores`` or the ``features``.
+        difficulty_from: what the branch starts from, the class ``scores`` or the ``features``; ``auto`` is
+            the scores, with two classes the features.
         levels: bins of the difficulty entropy, 1 to 255.
         levels_range: what they span, each ``image``'s own range or the ``unit`` interval.
         ds_uncertainty: by what ``deal_ds`` multiplies the map; None for nothing, as in the authors' code.
@@ -134,7 +143,7 @@ class Deal(SegmentationModule):
         detach_difficulty: bool,
         att_stride: PositiveInt,
         attention: bool,
-        difficulty_from: Literal["scores", "features"],
+        difficulty_from: DifficultyFrom,
         levels: PositiveInt,
         levels_range: LevelsRange,
         ds_uncertainty: Uncertainty | None,
@@ -183,7 +192,8 @@ class Deal(SegmentationModule):
         self.published_curves = published_curves or {}
         self.branch: DifficultyBranch | None = None
         if acquisition in WITH_BRANCH:
-            channels = self.network.feature_channels if difficulty_from == "features" else None
+            own_scores = starts_from_features(difficulty_from, num_classes)
+            channels = self.network.feature_channels if own_scores else None
             with torch.random.fork_rng(devices=[]):  # what follows is drawn as without a branch
                 self.branch = DifficultyBranch(
                     num_classes, att_stride, attention, channels, detach_difficulty
@@ -218,16 +228,27 @@ class Deal(SegmentationModule):
         """
         data = scenes_of(datamodule)
         if self.picks_from is not None and not self.rounds.has_begun:
-            self.rounds = read_picks(self.picks_from, class_path(type(self)), self.plan, data)
+            found = read_picks(self.picks_from, class_path(type(self)), self.plan, data)
+            check_same_data(self.picks_from, type(data), self.trained_on, (self.root, self.cache))
+            self.rounds = found
             if is_first_process():
                 tell(f"labels the images that {self.picks_from} chose by {self.rounds.picked_by}")
         self.rounds.begin(self.plan, data)
         data.set_labelled(self.rounds.labelled)
         if self.phase_index == 0:
+            self._warn_of_two_classes()
             super().on_phase_start(datamodule)
         else:
             self.to("cpu")  # of whose generator the weights are drawn, wherever the last round was scored
             self.start_anew()
+
+    def _warn_of_two_classes(self) -> None:
+        blind = self.branch is not None and self.branch.own_scores is None and self.num_classes == 2
+        if blind and is_first_process():
+            log.warning(
+                "model.difficulty_from=scores: of two classes the branch sees p and 1 - p alone, so that its"
+                " map cannot mark the undecided pixels between the two. Set model.difficulty_from=features."
+            )
 
     def start_anew(self) -> None:
         super().start_anew()
@@ -326,16 +347,7 @@ class Deal(SegmentationModule):
     def on_predict_end(self) -> None:
         """Lists the images of the pool to annotate next: those without a mask, where there are any."""
         trainer: Any = self.trainer
-        data = scenes_of(trainer.datamodule)
-        has_mask = data.splits["train"].has_mask
-        if bool(has_mask.all()) and self.rounds.is_of(data):
-            data.set_labelled(self.rounds.labelled)
-        ids = data.unlabelled_ids
-        if len(ids):
-            self.to(trainer.strategy.root_device)
-            with torch.no_grad():
-                scored = self.score(trainer, data, ids)
-            list_next_images(trainer, data, scored, select(scored.scores, scored.ids, len(ids)))
+        list_by_these_weights(self, trainer, scenes_of(trainer.datamodule))
 
     def training_figure(self, rows: list[dict[str, Any]]) -> "Figure":
         from harness.curves import PhaseMark, training_curves

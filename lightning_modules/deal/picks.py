@@ -1,9 +1,13 @@
 """The images that another run has labelled, round by round, read from its checkpoint."""
 
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
+import yaml
 
+from harness.checkpoint_settings import differing
 from harness.checkpoints import STAMP, find_checkpoint, read_checkpoint
 from harness.errors import UserError
 from harness.words import counted
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from datamodules.segmentation import SegmentationDataModule
 
 KEY = "model.picks_from"
+EXAMPLE = "deal_street_scenes"  # a folder of such runs
 
 
 def read_picks(given: str, kind: str, plan: Plan, data: "SegmentationDataModule") -> Rounds:
@@ -32,13 +37,13 @@ def read_picks(given: str, kind: str, plan: Plan, data: "SegmentationDataModule"
         UserError: there is no such checkpoint, or it is damaged, of another method, pool or plan, or has
             not gone far enough.
     """
-    path, shown = find_checkpoint(given, KEY), f"{KEY}={given}"
+    path, shown = find_checkpoint(given, KEY, EXAMPLE), f"{KEY}={given}"
     content = read_checkpoint(path, KEY)
     if content[STAMP]["class"] != kind:
         other = content[STAMP]["class"].rpartition(".")[2]
         raise UserError(
             f"{shown} is of {other}, which chooses no images. Give the folder of a run of model=deal, such as"
-            " runs/deal_street_scenes/<time>_<id>."
+            f" runs/{EXAMPLE}/<time>_<id>."
         )
     try:
         their_plan, theirs, picks, picked_by = _of(content)
@@ -66,6 +71,52 @@ def read_picks(given: str, kind: str, plan: Plan, data: "SegmentationDataModule"
         picks={number: picks[number] for number in range(1, plan.rounds)},
         picked_by=picked_by,
     )
+
+
+def check_same_data(given: str, kind: type, here: Mapping[str, Any] | None, places: Collection[str]) -> None:
+    """Refuses the picks of a run whose images are called the same and are others.
+
+    Compared are the settings of the data, as ``mode=test`` does; those that change training alone may differ.
+    A checkpoint that was taken out of its run folder says nothing of them, and its images are compared by
+    their names alone.
+
+    Args:
+        given: as for :func:`read_picks`.
+        kind: class of the data module of this run.
+        here: the node ``data`` of this run; None where it is not known.
+        places: folders of data sets and caches of this run; where files lie is no difference.
+
+    Raises:
+        UserError: there is no such checkpoint, or a setting differs.
+    """
+    path = find_checkpoint(given, KEY, EXAMPLE)
+    if here is None:
+        return
+    try:
+        config = yaml.safe_load((path.absolute().parents[1] / "config.yaml").read_text(encoding="utf-8"))
+        there, theirs = dict(config["data"]), [*config["paths"].values()]
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError):
+        return
+    ignored = {*getattr(kind, "training_only", ())}
+    ignored |= {key for key, value in here.items() if value in places}
+    ignored |= {key for key, value in there.items() if value in theirs}
+    for one in differing("data", there, here):
+        if one.argument not in ignored and not _is_one_place(one.saved, one.configured):
+            raise UserError(
+                f"{KEY}={given} has chosen from other images: {one}. Give this run the data of that one"
+                " (config.yaml in its folder)."
+            )
+
+
+def _is_one_place(one: Any, other: Any) -> bool:
+    """Whether two values name one folder, from here and from its root, say."""
+    if not (isinstance(one, str) and isinstance(other, str)):
+        return False
+    try:
+        first, second = (Path(each).expanduser() for each in (one, other))
+        return first.is_dir() and second.is_dir() and first.samefile(second)
+    except (OSError, RuntimeError):  # a name too long; a home of nobody
+        return False
 
 
 def _of(content: dict[str, Any]) -> tuple[Plan, Rounds, dict[int, list[int]], Acquisition]:

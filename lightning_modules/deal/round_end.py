@@ -9,7 +9,7 @@ from pytorch_lightning import Trainer
 
 from harness.run_log import tell
 from lightning_modules.deal.acquisition import select
-from lightning_modules.deal.next_images import list_next_images
+from lightning_modules.deal.next_images import images_to_annotate, list_next_images, write_queries
 from lightning_modules.deal.report import Measured, annotated_shares, hard_shares
 from lightning_modules.deal.rounds import candidates_of
 from lightning_modules.segmentation.scenes import names_of
@@ -49,6 +49,7 @@ def end_round(module: "Deal", trainer: Trainer, data: "SegmentationDataModule") 
     else:
         measured.pool_share = _choose(module, trainer, data)
         _spent(module, "scoring", started)
+    write_queries(trainer, data, module.rounds)
     names = tuple(name.replace(" ", "_") for name in names_of(data, module.num_classes))
     found = measured.metrics(names)
     if trainer.is_global_zero:
@@ -93,20 +94,21 @@ def _measure(module: "Deal", trainer: Trainer, data: "SegmentationDataModule") -
 def _choose(module: "Deal", trainer: Trainer, data: "SegmentationDataModule") -> list[float]:
     """Scores the pool and takes the best; shares of the classes in what was looked at, empty for none."""
     number, rounds = module.round, module.rounds
-    ids = candidates_of(data, number, 1.0 if module.is_last else module.share, module.plan.step)
+    last, step = module.is_last, module.plan.step
+    ids = images_to_annotate(data) if last else candidates_of(data, number, module.share, step)
     if not len(ids):
         if trainer.is_global_zero:
             tell("all training images are labelled: there is nothing to annotate next")
         return []
-    wanted = len(ids) if module.is_last else min(module.plan.step, len(ids))
+    wanted = len(ids) if last else min(step, len(ids))
     scored = module.score(trainer, data, ids, wanted)
     order: list[int] = select(scored.scores, scored.ids, len(scored.ids))
     order = trainer.strategy.broadcast(order)  # whatever rounding made of equal scores elsewhere
-    queries = order[: module.plan.step]
+    queries = order[:step]
     rounds.candidates[number] = torch.from_numpy(scored.ids)
     rounds.scores[number] = torch.from_numpy(scored.scores)
     rounds.queries[number] = queries
-    if not module.is_last:
+    if not last:
         rounds.add(number, queries)
     else:
         list_next_images(trainer, data, scored, order)

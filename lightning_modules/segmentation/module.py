@@ -27,7 +27,14 @@ from lightning_modules.segmentation.metrics import (
     pixel_loss,
 )
 from lightning_modules.segmentation.networks import OneValueBatchNorm, check_batch, resize
-from lightning_modules.segmentation.scenes import names_of, paint, palette_of, shown_rows, visible
+from lightning_modules.segmentation.scenes import (
+    image_names_of,
+    names_of,
+    paint,
+    palette_of,
+    shown_rows,
+    visible,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -160,10 +167,16 @@ class SegmentationModule(ExperimentModule):
         Raises:
             UserError: it has one, the network pools whole images, and nothing joins the processes' batches.
         """
-        batch_size: int | None = getattr(getattr(self.trainer, "datamodule", None), "batch_size", None)
+        data: Any = getattr(self.trainer, "datamodule", None)
+        batch_size: int | None = getattr(data, "batch_size", None)
         if self._pools and batch_size is not None:
             apart = any(isinstance(layer, OneValueBatchNorm) for layer in self.network.modules())
-            check_batch(batch_size, self.trainer.world_size if apart else 1)
+            labelled: Tensor | None = getattr(data, "labelled_ids", None)
+            check_batch(
+                batch_size,
+                self.trainer.world_size if apart else 1,
+                None if labelled is None else len(labelled),
+            )
 
     def on_train_epoch_start(self) -> None:
         self.train_scores.reset()
@@ -235,12 +248,14 @@ class SegmentationModule(ExperimentModule):
     ) -> Iterator[dict[str, Any]]:
         """Writes ``masks/000000.png``, ... in the colours of the classes; a row for each.
 
-        Rows have ``file``, ``id`` and, where there are labels, ``pixels`` that are not void, ``right`` ones,
-        ``acc`` and ``miou`` of that image alone; then the share of the image that each class was given.
+        Rows have ``file`` and ``id``; ``image``, what the data call it, where they do; where there are labels
+        ``pixels`` that are not void, ``right`` ones, ``acc`` and ``miou`` of that image alone; then the share
+        of the image that each class was given.
         """
         from harness.predictions import write_images
 
         names, palette = names_of(datamodule, self.num_classes), palette_of(datamodule, self.num_classes)
+        images = image_names_of(datamodule, "test")
         number = 0
         for batch in outputs:
             paths = write_images(paint(batch["mask"], palette), folder / "masks", number)
@@ -249,6 +264,8 @@ class SegmentationModule(ExperimentModule):
                     "file": str(path.relative_to(folder)),
                     "id": int(batch["id"][place]),
                 }
+                if images is not None:
+                    row["image"] = images[row["id"]]
                 if "counts" in batch:
                     row |= _row(batch["counts"][place])
                 mask = batch["mask"][place].flatten().long()

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.errors import UserError
+from harness.words import counted
 from lightning_modules.segmentation.lean_relu6 import lean_activations
 
 Size = tuple[int, int]
@@ -173,7 +174,7 @@ class OneValueBatchNorm(nn.BatchNorm2d):
         return super().forward(input)
 
 
-def check_batch(batch_size: int, parts: int) -> None:
+def check_batch(batch_size: int, parts: int, labelled: int | None = None) -> None:
     """Refuses batches whose parts are single images, by which :class:`OneValueBatchNorm` never trains.
 
     The last batch of an epoch may be as small as that.
@@ -181,19 +182,30 @@ def check_batch(batch_size: int, parts: int) -> None:
     Args:
         batch_size: images of one optimiser step, over all processes.
         parts: into which it is split to be normalised: processes, or 1 where SyncBatchNorm joins them.
+        labelled: images that are trained on, which may be fewer than a batch; None where that is not known.
 
     Raises:
         UserError: naming the keys and the ways out.
     """
-    if batch_size // parts >= 2:
+    images = batch_size if labelled is None else min(batch_size, labelled)
+    if images // parts >= 2:
         return
-    ways = f"data.batch_size={2 * parts}"
-    if parts > 1 and batch_size > 1:
-        ways += f", or hardware.devices={batch_size // 2} at most, or on GPUs hardware.sync_batchnorm=true"
+    over = f" over {parts} processes" if parts > 1 else ""
+    others = ""
+    if parts > 1 and images > 1:
+        others = f", or hardware.devices={images // 2} at most, or on GPUs hardware.sync_batchnorm=true"
+    if labelled is not None and batch_size // parts >= 2:
+        cause = f"{counted(labelled, 'labelled image')}{over} {'gives' if labelled == 1 else 'give'}"
+        missing = 2 * parts - labelled
+        ways = (
+            f"Annotate {counted(missing, 'more image')}, or where they have a mask let the first round take"
+            f" them (model.initial={2 * parts}){others}."
+        )
+    else:
+        cause, ways = f"data.batch_size={batch_size}{over} gives", f"Set data.batch_size={2 * parts}{others}."
     raise UserError(
-        f"data.batch_size={batch_size}{f' over {parts} processes' * (parts > 1)} gives one image at a time to"
-        " the batch normalisation of the features of whole images, which would never train. Set"
-        f" {ways}."
+        f"{cause} one image at a time to the batch normalisation of the features of whole images, which would"
+        f" never train. {ways}"
     )
 
 

@@ -1,6 +1,6 @@
 """What pictures and tables need to know of a data module of labelled scenes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,13 @@ def names_of(datamodule: Any, num_classes: int) -> tuple[str, ...]:
     """Class names of a data module, ``class 0``, ... where it has none."""
     names = getattr(datamodule, "class_names", None)
     return tuple(names) if names else tuple(f"class {index}" for index in range(num_classes))
+
+
+def image_names_of(datamodule: Any, split: str) -> Sequence[str] | None:
+    """What a data module calls the images of a split, by their numbers; None where it has no names."""
+    splits: Mapping[str, Any] = getattr(datamodule, "splits", {})
+    names: Sequence[str] | None = getattr(splits.get(split), "names", None)
+    return names
 
 
 def palette_of(datamodule: Any, num_classes: int) -> Tensor:
