@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.errors import UserError
 from lightning_modules.deal.acquisition import (
+    _DROPOUT,
     _counts_by_row,
     _counts_in_passes,
     committee_score,
@@ -21,8 +22,9 @@ from lightning_modules.deal.acquisition import (
     uncertainty_map,
     vote_entropy,
 )
+from lightning_modules.deal.seeds import mixed
 from lightning_modules.segmentation.build import build_segmenter
-from lightning_modules.segmentation.networks import Segmenter
+from lightning_modules.segmentation.networks import Segmenter, resize
 
 
 def row(*values: float) -> Tensor:

@@ -54,6 +54,9 @@ def test_one_command_lists_which_images_of_a_folder_to_annotate_next(
     assert command(tmp_path, *words, "mode=predict", f"ckpt={made}", "~callbacks.pictures") == 0
     out, err = capsys.readouterr()
     assert rows_of(run_folder(out) / "next_images.csv") == rows
+    predicted = rows_of(run_folder(out) / "predictions.csv")
+    assert predicted
+    assert all((folder / row["image"]).is_file() for row in predicted)
     # once the first is annotated, it stands in no list any more
     first = rows[0]["file"].replace("images/", "masks/")
     Image.fromarray(np.ones((16, 24), np.uint8)).save(folder / first)

@@ -12,8 +12,9 @@ from datamodules.segmentation import SegmentationDataModule
 from harness.build import build_datamodule, build_module
 from harness.checkpoints import read_checkpoint
 from harness.errors import UserError
+from harness.run_folder import write_config
 from lightning_modules.deal.module import Deal, scenes_of
-from lightning_modules.deal.picks import read_picks
+from lightning_modules.deal.picks import check_same_data, read_picks
 from lightning_modules.deal.rounds import Plan, Rounds
 from tests.command_lines import Output, command, run_folder
 from tests.lightning_modules.deal.deal_runs import FEW, ROUNDS, KeepingSavepoints, deal_of, fitted, rows_of
@@ -178,6 +179,60 @@ def test_another_pool_is_told(other: FittedRun) -> None:
         read_picks(str(other.folder), KIND, Plan(5, 3, 3), data)
 
 
+def with_configuration(run: FittedRun, *words: str) -> FittedRun:
+    """The run, and in its folder the configuration, of other data where words say so."""
+    write_config(run.folder, configuration("model=deal", *FEW, *ROUNDS, "data.seed=5", *words))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("theirs", "message"),
+    [
+        ((), None),
+        (("data.batch_size=2", "data.augment=deal", "data.seed=9"), None),  # of the training alone
+        (("data.scene_seed=7",), "data.scene_seed is 7 in the checkpoint and 0 here"),
+        (("data.num_test=7",), "data.num_test is 7 in the checkpoint and 6 here"),
+        (("data.std=[0.2,0.2,0.2]",), "data.std is [0.2, 0.2, 0.2] in the checkpoint and [0.229, 0.224"),
+    ],
+)
+def test_images_of_the_same_names_and_of_other_settings_are_told(
+    other: FittedRun, tmp_path: Path, theirs: tuple[str, ...], message: str | None
+) -> None:
+    with_configuration(other, *theirs)
+    config = configuration("model=deal", *FEW, *ROUNDS, f"model.picks_from={other.folder}")
+    data, module = build_datamodule(config), build_module(config)
+    assert isinstance(module, Deal)
+    module.trained_on = config["data"]  # as a session does
+    if message is None:
+        module.on_phase_start(data)
+        assert module.rounds.picks.keys() == {1, 2}
+        return
+    with pytest.raises(UserError) as caught:
+        module.on_phase_start(data)
+    start = f"model.picks_from={other.folder} has chosen from other images: {message}"
+    assert str(caught.value).startswith(start)
+    assert "\n" not in str(caught.value)
+    # a checkpoint that was taken out of its run folder does not say what its data were
+    module.picks_from = str(shutil.copy(other.folder / "checkpoints" / "best.ckpt", tmp_path))
+    module.on_phase_start(data)
+    assert module.rounds.picks.keys() == {1, 2}
+
+
+def test_where_files_lie_is_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "best.ckpt").touch()
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    there = {"root": "/theirs", "cache": "/theirs/kept", "folder": "mine", "seed": 3, "height": 90}
+    write_config(tmp_path / "run", {"data": there, "paths": {"data": "/theirs", "cache": "/theirs/kept"}})
+    here = {"root": "/ours", "cache": "/ours/kept", "folder": str(tmp_path / "mine"), "seed": 4, "height": 90}
+    check_same_data("run", SegmentationDataModule, here, ("/ours", "/ours/kept"))
+    check_same_data("run", SegmentationDataModule, None, ())
+    for key, value in (("folder", "yours"), ("height", 91)):
+        with pytest.raises(UserError, match=rf"data\.{key} is .* in the checkpoint and {value} here"):
+            check_same_data("run", SegmentationDataModule, here | {key: value}, ("/ours", "/ours/kept"))
+
+
 @pytest.mark.parametrize(
     "rounds",
     [
@@ -215,8 +270,10 @@ def test_what_is_no_such_run_is_told_in_one_line_and_leaves_nothing(tmp_path: Pa
     assert command(tmp_path, "model=deeplab", *few) == 0
     plain = run_folder(capsys.readouterr().out)
     kept = {path for path in tmp_path.rglob("*") if path.is_file()}
+    runs = f"is a folder of runs. The newest of them: model.picks_from={plain}"
     for given, expected in (
-        (tmp_path / "nowhere", "there is no such file. Give a run folder"),
+        (plain.parent, runs),
+        (tmp_path / "nowhere", "there is no such file. Give a run folder, such as runs/deal_street_scenes/"),
         (tmp_path, "is a folder without checkpoints/best.ckpt"),
         (plain, "is of DeepLab, which chooses no images. Give the folder of a run of model=deal"),
     ):

@@ -154,6 +154,22 @@ def test_predictions_are_coloured_masks_and_a_table_that_agrees_with_the_test(tm
         assert shares == pytest.approx(np.bincount(mask.ravel(), minlength=4) / mask.size, abs=1e-6)
 
 
+def test_a_row_names_the_image_where_the_data_do(tmp_path: Path) -> None:
+    module, data = deeplab(), TinyScenes()
+    assert "image" not in predictions(tmp_path, module, data)[0]
+
+    class Named(list[Any]):
+        names: tuple[str, ...] = ()
+
+    for place, one in enumerate(data.splits["test"]):
+        one["id"] = torch.tensor((place + 2) % 6)  # not in the order of the names
+    test, train = Named(data.splits["test"]), Named(data.splits["train"])
+    test.names, train.names = tuple(f"test/shot {number}.png" for number in range(6)), ("another",) * 9
+    data.splits |= {"test": test, "train": train}
+    rows = predictions(tmp_path, module, data)
+    assert [row["image"] for row in rows] == [f"test/shot {number}.png" for number in (2, 3, 4, 5, 0, 1)]
+
+
 def test_scenes_that_nobody_annotated_are_predicted_too(tmp_path: Path) -> None:
     data = TinyScenes()
     for one in data.splits["test"]:
@@ -234,9 +250,12 @@ def test_a_network_that_pools_whole_images_is_not_trained_on_one_image_a_step(tm
     trainer(tmp_path, max_epochs=1, limit_train_batches=2).fit(deeplab(), datamodule=TinyScenes(batch_size=1))
 
 
-def started(module: DeepLab, batch_size: int, processes: int) -> None:
+def started(module: DeepLab, batch_size: int, processes: int, labelled: int | None = None) -> None:
     """What Lightning calls before a fit of so many processes."""
-    run: Any = SimpleNamespace(world_size=processes, datamodule=TinyScenes(batch_size=batch_size))
+    data: Any = TinyScenes(batch_size=batch_size)
+    if labelled is not None:
+        data.labelled_ids = torch.arange(labelled)
+    run: Any = SimpleNamespace(world_size=processes, datamodule=data)
     with mock.patch.object(DeepLab, "trainer", run):
         module.on_fit_start()
 
@@ -253,6 +272,19 @@ def test_processes_that_get_one_image_each_need_synchronised_normalisation() -> 
     with pytest.raises(UserError, match=r"^data\.batch_size=1 gives one image at a time"):
         started(synchronised, 1, 1)
     started(TorchSyncBatchNorm().revert(synchronised), 4, 4)  # type: ignore[arg-type]
+
+
+def test_few_labelled_images_count_as_a_small_batch() -> None:
+    module = deeplab(network="deeplab_mobilenet")
+    started(module, 4, 1, labelled=2)
+    started(module, 4, 2, labelled=4)
+    started(deeplab(), 4, 1, labelled=1)
+    with pytest.raises(UserError, match=r"^1 labelled image gives one image at a time"):
+        started(module, 4, 1, labelled=1)
+    with pytest.raises(UserError, match=r"^3 labelled images over 2 processes give"):
+        started(module, 4, 2, labelled=3)
+    synchronised: Any = TorchSyncBatchNorm().apply(module)
+    started(synchronised, 4, 2, labelled=3)
 
 
 def test_data_of_another_task_are_refused_and_a_wrong_value_is_told_with_the_right_ones() -> None:

@@ -130,6 +130,28 @@ def test_batches_of_single_images_are_told_with_the_ways_out(batch_size: int, pa
     check_batch(2 * parts, parts)
 
 
+@pytest.mark.parametrize(
+    ("labelled", "parts", "start", "way"),
+    [
+        (1, 1, "1 labelled image gives one image at a time", "Annotate 1 more image, or where they have a"),
+        (3, 2, "3 labelled images over 2 processes give one", "or hardware.devices=1 at most, or on GPUs"),
+        (2, 2, "2 labelled images over 2 processes give one", "Annotate 2 more images, or where they have a"),
+    ],
+)
+def test_fewer_labelled_images_than_the_processes_can_pool_are_told_with_the_ways_out(
+    labelled: int, parts: int, start: str, way: str
+) -> None:
+    with pytest.raises(UserError) as caught:
+        check_batch(8, parts, labelled)
+    assert str(caught.value).startswith(start)
+    assert way in str(caught.value)
+    assert f"(model.initial={2 * parts})" in str(caught.value)
+    check_batch(8, parts, 2 * parts)
+    # a batch that is too small by itself is the cause, however many are labelled
+    with pytest.raises(UserError, match=r"^data\.batch_size=1"):
+        check_batch(1, 1, labelled)
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_normalisations_are_drawn_anew_after_they_were_synchronised_over_processes(
     name: SegmenterName,
