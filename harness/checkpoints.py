@@ -86,7 +86,7 @@ def _best_of(folder: Path, shown: str, key: str, fix: str) -> Path:
             return path
     runs = sorted(folder.glob("*/checkpoints/best.ckpt"))
     if runs:
-        newest = named(runs[-1].parents[1], key)
+        newest = named(runs[-1].parents[1], key or "ckpt")
         raise UserError(f"{shown} is a folder of runs. The newest of them: {newest}")
     if (folder / "checkpoints" / "last.ckpt").is_file():
         raise UserError(
