@@ -206,7 +206,7 @@ def test_every_round_begins_with_the_published_weights_where_some_are_wanted(
         assert len(asked) == number + 1
         assert all(bool((one == 0.5).all()) for one in module.network.backbone().parameters())
         if number:
-            assert not any(bool((one == 3.0).all()) for one in module.network.new_parameters())
+            assert not any(bool((one == 3.0).all()) for one in module.network.parameters())
     assert set(asked) == {("IMAGENET1K_V1", "sets", "kept")}
     module.start_anew()
     assert len(asked) == 4
