@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +48,6 @@ METHODS = {
 }
 # a GPU draws other masks from the same seed; the classifier's network has no dropout of its own accord
 WITHOUT_DROPOUT = {method: () if method == "classifier" else ("model.dropout=0.0",) for method in METHODS}
-
-pytestmark = [
-    # of libraries, about a GPU's own matters (TensorFloat32, compiled kernels): not ours to mend
-    pytest.mark.filterwarnings("ignore:::torch"),
-    pytest.mark.filterwarnings("ignore:::pytorch_lightning"),
-]
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def run_on(folder: Path, accelerator: str, *words: str) -> FittedRun:

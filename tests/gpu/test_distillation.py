@@ -1,6 +1,5 @@
 """What a GPU must not change for networks of graphs or clouds and their students: results, repetition."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,18 +41,6 @@ METHODS = {
     "dgcnn": ("model=dgcnn", *CLOUDS),
     "lsp_dgcnn": ("model=lsp_dgcnn", *CLOUDS),
 }
-
-pytestmark = [
-    # of libraries, about a GPU's own matters: not ours to mend
-    pytest.mark.filterwarnings("ignore:::torch"),
-    pytest.mark.filterwarnings("ignore:::pytorch_lightning"),
-]
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def cloud_teacher() -> torch.nn.Module:

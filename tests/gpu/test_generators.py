@@ -1,6 +1,5 @@
 """What a GPU must not change for two players: results beyond rounding, repetition, half precision."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,18 +25,6 @@ WORDS = (
     "~model.optimizer.betas",
 )
 SCHEMES = ("one_stage", "two_stage", "two_stage_lean", "two_stage_reuse", "simultaneous")
-
-pytestmark = [
-    # of libraries, about a GPU's own matters: not ours to mend
-    pytest.mark.filterwarnings("ignore:::torch"),
-    pytest.mark.filterwarnings("ignore:::pytorch_lightning"),
-]
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 def run_on(folder: Path, accelerator: str, *words: str) -> FittedRun:

@@ -1,6 +1,5 @@
 """What a GPU must not change for segmentation, rounds of it and the choice of images: results, repetition."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +40,6 @@ METHODS = {
     "qbc": (*ROUNDS, "model.acquisition=qbc"),
     "coreset": (*ROUNDS, "model.acquisition=coreset"),
 }
-
-pytestmark = [
-    # of libraries, about a GPU's own matters: not ours to mend
-    pytest.mark.filterwarnings("ignore:::torch"),
-    pytest.mark.filterwarnings("ignore:::pytorch_lightning"),
-]
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    yield
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture
